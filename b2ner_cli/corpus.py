@@ -1,0 +1,146 @@
+"""What a model is trained on: annotated documents chosen from data sets and asked in groups.
+
+    data sets -> choose: a capped, balanced pick of documents, the same for the same seed
+              -> group:  documents of one set that share one label list, and so one prompt prefix
+
+A group is the unit of training: its prefix is computed once for all its documents. Label lists
+are made as in the reference's training: at most 18 labels with the documents' own first, each
+dropped with probability 0.10 along with its entities, shuffled. Knows no tokenizer and no model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from b2ner_cli.document import Document, Mention
+from b2ner_cli.errors import DataError
+from b2ner_cli.formats import b2nerd
+from b2ner_cli.labels import LabelSet, Language, as_language
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many documents to take: a set gives at most `per_set`, a label at most `per_label`
+    documents of its set, and documents without entities at most `empty` of a set's share.
+    """
+
+    per_set: int = 800
+    per_label: int = 200
+    empty: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The documents chosen from one data set, and what was left aside and why."""
+
+    name: str
+    language: Language
+    labels: tuple[str, ...]
+    documents: tuple[Document, ...]
+    read: int
+    unsayable: int  # mentions that hold ';' and so cannot stand in an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Documents asked with one label list; `targets[i]` is what the answer to i must say."""
+
+    labels: LabelSet
+    language: Language
+    texts: tuple[str, ...]
+    targets: tuple[tuple[Mention, ...], ...] = field(repr=False)
+
+
+def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[Pick]:
+    """Pick training documents from every set under `root`, or from the sets named in `only`.
+
+    A set without a train split gives its dev split, a set with neither gives nothing.
+    Raises DataError naming file and row for unusable data.
+    """
+    picks = []
+    for dataset in b2nerd.datasets(root):
+        key = f"{dataset.task}_{dataset.name}"
+        if not dataset.task.startswith("NER") or (only and key not in only):
+            continue
+        if b2nerd.split_path(dataset, "train") is None:
+            continue
+        documents = list(b2nerd.read_split(dataset, "train"))
+        chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
+        unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
+        language = as_language(dataset.language)
+        picks.append(
+            Pick(key, language, dataset.labels, tuple(chosen), len(documents), unsayable)
+        )
+    if not any(pick.documents for pick in picks):
+        raise DataError(
+            f"no training documents under {root}",
+            "expected NER_<language>/<set>/train.json with labels.json beside it",
+        )
+    return picks
+
+
+def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
+    """Take documents in random order while they hold a label that is still short of its cap."""
+    order = list(range(len(documents)))
+    rng.shuffle(order)
+    taken: list[Document] = []
+    seen: Counter[str] = Counter()
+    empty = 0
+    for index in order:
+        if len(taken) == caps.per_set:
+            break
+        document = documents[index]
+        if not document.text.strip():
+            continue
+        labels = {mention.label for mention in document.mentions or ()}
+        if not labels:
+            if empty >= caps.empty * caps.per_set:
+                continue
+            empty += 1
+        elif all(seen[label] >= caps.per_label for label in labels):
+            continue
+        seen.update(labels)
+        taken.append(document)
+    return taken
+
+
+def group(
+    picks: Sequence[Pick], size: int, max_labels: int, dropout: float, seed: str
+) -> Iterator[Group]:
+    """Yield every picked document once, in groups of up to `size`, in a random order.
+
+    Documents of a group are of one set and of similar length, so that little is padded.
+    """
+    rng = random.Random(seed)
+    groups: list[tuple[Pick, list[Document]]] = []
+    for pick in picks:
+        documents = list(pick.documents)
+        rng.shuffle(documents)
+        window = size * 16
+        for start in range(0, len(documents), window):
+            near = sorted(documents[start : start + window], key=lambda d: len(d.text))
+            groups += ((pick, near[i : i + size]) for i in range(0, len(near), size))
+    rng.shuffle(groups)
+    for pick, documents in groups:
+        yield _ask(pick, documents, max_labels, dropout, rng)
+
+
+def _ask(
+    pick: Pick, documents: list[Document], max_labels: int, dropout: float, rng: random.Random
+) -> Group:
+    gold = list(dict.fromkeys(m.label for d in documents for m in d.mentions or ()))
+    rng.shuffle(gold)
+    others = [label for label in (documents[0].labels or pick.labels) if label not in set(gold)]
+    labels = gold[:max_labels]
+    labels += rng.sample(others, min(len(others), max_labels - len(labels)))
+    kept = [label for label in labels if rng.random() >= dropout] or [rng.choice(labels)]
+    rng.shuffle(kept)
+    targets = tuple(
+        tuple(m for m in d.mentions or () if m.label in kept and ";" not in m.surface)
+        for d in documents
+    )
+    return Group(LabelSet(tuple(kept)), pick.language, tuple(d.text for d in documents), targets)

@@ -1,0 +1,105 @@
+"""Documents in, results out, in the formats people keep them in.
+
+    read(["docs.jsonl", "-"])      ->  Document | BadRecord, one at a time
+    header, encode = writer("csv")
+    with open_output("out.csv", format="csv", header=header) as output:
+        output.write(encode(result))
+
+Reading holds one record at a time, whatever the size of the file. A record that cannot be read is
+a BadRecord and reading goes on; a file that cannot be read is an InputError. Knows nothing of
+models.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike, fspath
+from typing import BinaryIO
+
+from b2ner_cli.document import BadRecord, Document, Entity, Result
+from b2ner_cli.errors import InputError, UsageError
+from b2ner_cli.formats import conll, jsonl, plain, sources, tables
+from b2ner_cli.formats.conll import Tokens
+from b2ner_cli.formats.fields import Fields
+from b2ner_cli.formats.files import Output, open_output
+
+__all__ = ["READERS", "WRITERS", "Output", "open_output", "output_format", "read", "writer"]
+
+READERS = {
+    "jsonl": jsonl.read,
+    "csv": tables.read,
+    "txt": plain.read_file,
+    "lines": plain.read_lines,
+    "conll": conll.read,
+}
+WRITERS = ("jsonl", "conll", "csv")
+
+
+def read(
+    inputs: Sequence[str | PathLike[str]],
+    *,
+    format: str | None = None,
+    text_field: str = "text",
+    id_field: str = "id",
+    labels_field: str | None = None,
+    gold_field: str | None = None,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Document | BadRecord]:
+    """Read documents from files, one after another; ``-`` is standard input.
+
+    Every file is looked at before the first document comes, so that a misspelt name does not show
+    up after an hour. `gold_field` ("entities") asks for annotations, which are else not parsed.
+    """
+    if format is not None and format not in READERS:
+        raise UsageError(f"no format {format!r}", f"formats to read: {', '.join(READERS)}")
+    paths = [fspath(path) for path in inputs]
+    if paths.count(sources.STDIN) > 1:
+        raise InputError("stdin: named twice", "give - once")
+    for path in paths:
+        if not sources.is_stream(path):
+            sources.check(path, format)
+    if stdin is None and sys.stdin is not None:
+        stdin = sys.stdin.buffer
+    return _read(paths, format, Fields(text_field, id_field, labels_field, gold_field), stdin)
+
+
+def _read(
+    paths: list[str], format: str | None, fields: Fields, stdin: BinaryIO | None
+) -> Iterator[Document | BadRecord]:
+    for path in paths:
+        with sources.opened(path, format, stdin) as (found, lines):
+            yield from READERS[found](lines, "stdin" if path == sources.STDIN else path, fields)
+
+
+def writer(
+    format: str,
+    *,
+    tokens: Tokens = "auto",
+    on_dropped: Callable[[Entity], None] | None = None,
+) -> tuple[bytes, Callable[[Result], bytes]]:
+    """Give a format's header and the function that spells one result.
+
+    `tokens` is CoNLL's unit; `on_dropped` hears of each entity that tags cannot show.
+    """
+    if format == "jsonl":
+        return b"", jsonl.encode
+    if format == "csv":
+        return tables.HEADER, tables.encode
+    if format != "conll":
+        raise UsageError(f"no format {format!r}", f"formats to write: {', '.join(WRITERS)}")
+
+    def encode(result: Result) -> bytes:
+        encoded, dropped = conll.encode(result, tokens)
+        for entity in dropped:
+            if on_dropped:
+                on_dropped(entity)
+        return encoded
+
+    return b"", encode
+
+
+def output_format(path: str | None) -> str:
+    """Choose the format by the suffix of the output file: JSON lines unless it says otherwise."""
+    found = sources.format_by_suffix(path or "")
+    return found if found in WRITERS else "jsonl"

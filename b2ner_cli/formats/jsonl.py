@@ -1,0 +1,167 @@
+"""JSON lines: one object a line, in and out; the object passes through byte for byte.
+
+    in   {"id": 7, "text": "Moon plays StarCraft II ."}
+    out  {"id": 7, "text": "Moon plays StarCraft II .","entities":[{"start":0,"end":4,"label":
+         "player","text":"Moon","score":0.98}]}
+
+Lines end at ``\\n`` and nowhere else. Writing appends to the record's own bytes, so the spelling
+of its numbers, its key order and its escapes stay; only a key of ours that is there already
+moves aside (``entities`` to ``entities_in``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from b2ner_cli.document import BadRecord, Document, Entity, Result
+from b2ner_cli.formats.fields import Fields, RecordError, document, json_type, no_surrogates
+
+RESERVED = ("entities", "unlocated", "problems")
+TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]', re.DOTALL)
+
+
+def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document | BadRecord]:
+    """Read documents; blank lines count in line numbers but are no records."""
+    loads = orjson.loads
+    for number, line in enumerate(lines, 1):
+        raw = line.strip()
+        if not raw:
+            continue
+        origin = f"{name}:{number}"
+        try:
+            record = loads(raw)
+            if type(record) is not dict:
+                raise RecordError(f"{json_type(record)}, not an object")
+            found: Document | BadRecord = document(record, raw, origin, fields)
+        except orjson.JSONDecodeError as error:
+            found = _malformed(origin, line, error)
+        except RecordError as error:
+            found = BadRecord(origin, error.message, error.hint)
+        yield found
+
+
+def _malformed(origin: str, line: bytes, error: orjson.JSONDecodeError) -> BadRecord:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as bad:
+        return BadRecord(origin, *not_utf8(bad))
+    if "surrogate" in error.msg:
+        return BadRecord(
+            origin,
+            f"lone surrogate at column {error.colno}: {error.msg}",
+            "half of a \\ud800-\\udfff pair is missing; the text was cut or wrongly encoded",
+        )
+    return BadRecord(origin, f"malformed JSON at column {error.colno}: {error.msg}")
+
+
+def not_utf8(error: UnicodeDecodeError) -> tuple[str, str]:
+    """Say where bytes are not UTF-8, and what helps: a message and a hint."""
+    byte = error.object[error.start]
+    return (
+        f"not UTF-8 at byte offset {error.start} (0x{byte:02x})",
+        "convert the file first: iconv -f ENCODING -t UTF-8",
+    )
+
+
+def encode(result: Result) -> bytes:
+    """Spell a result as one JSON line: the record as it came, then what was found."""
+    record = result.document
+    if record.raw and record.meta.keys().isdisjoint(RESERVED):
+        head = record.raw
+    elif record.raw:
+        head = _rename_keys(record.raw, _moved(record.meta))
+    else:
+        head = _rebuilt(record)
+    found = [_entity(entity) for entity in result.entities]
+    tail = b',"entities":' + _dumps(found)
+    if result.unlocated:
+        missing = [{"label": m.label, "text": m.surface} for m in result.unlocated]
+        tail += b',"unlocated":' + _dumps(missing)
+    if result.problems:
+        tail += b',"problems":' + _dumps(list(result.problems))
+    if not record.meta and record.raw:  # an empty object takes no comma
+        tail = tail[1:]
+    return head[:-1] + tail + b"}\n"
+
+
+def continues(line: bytes, document: Document) -> bool:
+    """Tell whether an output line was written for this document: resuming checks its input."""
+    head = encode(Result(document, ()))
+    return line.startswith(head[: head.rindex(b"[") + 1])
+
+
+def _entity(entity: Entity) -> dict[str, Any]:
+    spelled = {
+        "start": entity.start,
+        "end": entity.end,
+        "label": entity.label,
+        "text": entity.text,
+    }
+    if entity.score is not None:
+        spelled["score"] = round(entity.score, 4)
+    return spelled
+
+
+def _rebuilt(document: Document) -> bytes:
+    """Make the record of a document that did not come as JSON: its columns, or id and text."""
+    record: dict[str, Any] = {}
+    if document.text_field not in document.meta:
+        record = {"id": document.id, document.text_field: document.text}
+    moved = _moved(document.meta)
+    record |= {moved.get(key, key): value for key, value in document.meta.items()}
+    return _dumps(record)
+
+
+def _moved(record: Mapping[str, Any]) -> dict[str, str]:
+    """Give each key of ours that the record has a free name."""
+    moved: dict[str, str] = {}
+    for key in RESERVED:
+        if key in record:
+            name, count = f"{key}_in", 2
+            while name in record:
+                name, count = f"{key}_in_{count}", count + 1
+            moved[key] = name
+    return moved
+
+
+def _rename_keys(raw: bytes, names: Mapping[str, str]) -> bytes:
+    """Rename top-level keys of an object in its own bytes; every other byte stays."""
+    pieces, copied, depth = [], 0, 0
+    key: re.Match[bytes] | None = None
+    for token in TOKEN.finditer(raw):
+        kind = token[0]
+        if kind in (b"{", b"["):
+            depth += 1
+        elif kind in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and kind == b":" and key:
+            if name := names.get(orjson.loads(key[0])):
+                pieces += [raw[copied : key.start()], orjson.dumps(name)]
+                copied = key.end()
+        elif depth == 1:
+            key = token
+    return b"".join(pieces) + raw[copied:]
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_clean(value), default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _clean(value: Any) -> Any:
+    """Make any value one that JSON can hold: a model or a caller may hand over anything."""
+    if isinstance(value, str):
+        return no_surrogates(value)
+    if isinstance(value, int) and value.bit_length() > 63:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in value]
+    return value

@@ -1,0 +1,189 @@
+"""The prediction file of the B2NER authors: predict_eval_predictions.jsonl, read and written.
+
+One JSON object a line: a document, the prompt it was put in, the gold answer and the predicted
+one, both as ``label: surface; label: surface``. Our own files add ``entities`` with offsets at
+the end of the line. Knows the file, not what the answers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from b2ner_cli.document import Entity, check_entity
+from b2ner_cli.errors import InputError
+from b2ner_cli.formats.sources import opened
+
+FILE_NAME = "predict_eval_predictions.jsonl"
+
+# The line of a prompt that names its labels, in the five languages of the templates.
+_LABEL_LINES = ("Label Set:", "标签范围:", "Conjunto de Etiquetas:", "类别范围:")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One line of the file. `gold` and `predicted` are answers, without a leading space.
+
+    `entities` holds the predicted entities with their offsets into `sentence`, None where the
+    file has none: the authors' files never do.
+    """
+
+    task: str
+    dataset: str
+    language: str
+    id: str
+    sentence: str
+    instruction: str
+    gold: str
+    predicted: str
+    entities: tuple[Entity, ...] | None = None
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        for entity in self.entities or ():
+            check_entity(self.sentence, entity)
+
+    @property
+    def asked(self) -> str | None:
+        """The labels the prompt asked for, as one comma-separated string; None if it names none."""
+        return label_line(self.instruction)
+
+
+def encode(record: PredictionRecord) -> bytes:
+    """Return the record as a line of the file, newline included."""
+    gold = f" {record.gold}"
+    line: dict[str, Any] = {
+        "Task": record.task,
+        "Dataset": record.dataset,
+        "Language": record.language,
+        "Instance": {
+            "id": record.id,
+            "sentence": record.sentence,
+            "label": gold,
+            "instruction": record.instruction,
+            "ground_truth": gold,
+        },
+        "Prediction": record.predicted,
+    }
+    if record.entities is not None:
+        line["entities"] = [
+            {
+                "start": entity.start,
+                "end": entity.end,
+                "label": entity.label,
+                "text": entity.text,
+                "score": entity.score,
+            }
+            for entity in record.entities
+        ]
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read(path: Path) -> Iterator[PredictionRecord]:
+    """Read a prediction file, plain or gzip; a bad line raises InputError with its place."""
+    number = 0
+    with opened(str(path), "jsonl", None) as (_, lines):
+        for place, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            number = place
+            yield _record(line, f"{path}:{place}")
+    if not number:
+        raise InputError(f"{path}: no predictions in the file", "Did the run that wrote it finish?")
+
+
+def _record(line: bytes, origin: str) -> PredictionRecord:
+    try:
+        return _decode(orjson.loads(line), origin)
+    except orjson.JSONDecodeError as error:
+        raise InputError(
+            f"{origin}: malformed JSON at column {error.colno}: {error.msg}",
+            "Each line must hold one complete JSON object; was the file cut off?",
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{origin}: not a prediction record: {_reason(error)}",
+            "Expected the keys Task, Dataset, Language, Instance and Prediction.",
+        ) from error
+
+
+def is_prediction(line: bytes) -> bool:
+    """Tell whether a line is a record of this format, whole or not."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and "Instance" in value and "Prediction" in value
+
+
+def label_line(instruction: str) -> str | None:
+    """Return what a prompt has on the line that names its labels, None where there is no such line.
+
+    The first such line counts: later ones belong to the document.
+    """
+    text = f"\n{instruction}"
+    places = ((text.find(f"\n{words}"), len(words)) for words in _LABEL_LINES)
+    found = [place for place in places if place[0] >= 0]
+    if not found:
+        return None
+    newline, length = min(found)
+    start = newline + 1 + length
+    end = text.find("\n", start)
+    return text[start : end if end >= 0 else len(text)].strip()
+
+
+def _decode(line: Any, origin: str) -> PredictionRecord:
+    if not isinstance(line, dict) or not isinstance(line.get("Instance"), dict):
+        raise ValueError("no Instance object" if isinstance(line, dict) else "not an object")
+    instance = line["Instance"]
+    answer = "ground_truth" if "ground_truth" in instance else "label"
+    identifier = instance["id"]
+    return PredictionRecord(
+        task=_text(line, "Task"),
+        dataset=_text(line, "Dataset"),
+        language=_text(line, "Language"),
+        id=str(identifier) if isinstance(identifier, int) else _text(instance, "id"),
+        sentence=_text(instance, "sentence"),
+        instruction=_text(instance, "instruction"),
+        gold=_text(instance, answer).strip(),
+        predicted=_text(line, "Prediction").strip(),
+        entities=_entities(line["entities"]) if "entities" in line else None,
+        origin=origin,
+    )
+
+
+def _text(owner: dict[str, Any], key: str) -> str:
+    value = owner[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} must be a string, not {type(value).__name__}")
+    return value
+
+
+def _entities(values: Any) -> tuple[Entity, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise TypeError("entities must be a list of objects")
+    return tuple(
+        Entity(
+            start=_offset(value, "start"),
+            end=_offset(value, "end"),
+            label=_text(value, "label"),
+            text=_text(value, "text"),
+            score=value.get("score"),
+        )
+        for value in values
+    )
+
+
+def _offset(owner: dict[str, Any], key: str) -> int:
+    value = owner[key]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{key} must be a whole number, not {type(value).__name__}")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return f"no key {error}" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,202 @@
+"""The language models of B2NER are asked in and answer in: render, answer, parse.
+
+    render   Given the label set ... \\nLabel Set: person, city \\n\\nText: Ann is in Rome. \\nAnswer:
+    answer    person: Ann; city: Rome
+    parse    -> Mention("person", "Ann"), Mention("city", "Rome")
+
+Tagging, training and scoring share this one wire format (byte-exact with the reference
+implementation's instruction_config_ml.json). Strings only: no tokenizer, no model. Text is
+inserted once and never formatted, so braces and template words in a document are just text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from b2ner_cli.document import Completion, Mention
+from b2ner_cli.labels import LabelSet, Language
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The fixed words of one language; `described` is None where no such form exists."""
+
+    instruction: str
+    labels: str
+    text: str
+    answer: str
+    described: str | None = None
+    description: str = ""
+    means: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads: the part all documents of a label set share, then the document's own.
+
+    The cut falls before the space that precedes the document, a token boundary, so the two parts
+    can be tokenised apart and the first computed once.
+    """
+
+    prefix: str
+    own: str
+
+    @property
+    def text(self) -> str:
+        return self.prefix + self.own
+
+
+_FORMAT_EN = (
+    'The answer format should be "entity label: entity; entity label: entity". \nLabel Set: '
+)
+_FORMAT_ZH = '答案格式为 "实体标签: 实体; 实体标签: 实体"。\n标签范围: '
+
+TEMPLATES: dict[Language, Template] = {
+    "en": Template(
+        instruction="Given the label set of entities, please recognize all the entities in the "
+        "text. " + _FORMAT_EN,
+        labels=" \n\n",
+        text="Text:",
+        answer=" \nAnswer:",
+        described="Given the label set of entities and their descriptions, please recognize all "
+        "the entities in the text. " + _FORMAT_EN,
+        description=" \nLabel Description: ",
+        means="means",
+    ),
+    "zh": Template(
+        instruction="给定实体的标签范围，请识别文本中属于这些标签的所有实体。" + _FORMAT_ZH,
+        labels="\n\n",
+        text="文本:",
+        answer=" \n答案:",
+        described="给定实体的标签范围以及对每个标签的描述，请识别文本中属于这些标签的所有实体。"
+        + _FORMAT_ZH,
+        description="\n标签描述: ",
+        means="是指",
+    ),
+    "de": Template(
+        instruction="Gegeben die Menge der Entitäten, erkenne alle Entitäten im Text. Das "
+        'Antwortformat sollte sein "Entität Label: Entität; Entität Label: Entität". \nLabel Set: ',
+        labels=" \n\n",
+        text="Text:",
+        answer=" \nAntwort:",
+    ),
+    "nl": Template(
+        instruction="Gegeven de set van entiteiten, herken al de entiteiten in de tekst. Het "
+        'antwoordformaat moet zijn "entiteit label: entiteit; entiteit label: entiteit". '
+        "\nLabel Set: ",
+        labels=" \n\n",
+        text="Tekst:",
+        answer=" \nAntwoord:",
+    ),
+    "es": Template(
+        instruction="Dada la lista de entidades, reconoce todas las entidades en el texto. El "
+        'formato de la respuesta debe ser "etiqueta de entidad: entidad; etiqueta de entidad: '
+        'entidad". \nConjunto de Etiquetas: ',
+        labels=" \n\n",
+        text="Texto:",
+        answer=" \nRespuesta:",
+    ),
+}
+
+NONE = " None"  # the empty answer, an English word in every language
+_SEPARATOR = re.compile("[;；]")
+_COLON = re.compile("[:：]")
+_NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)\W*", re.IGNORECASE)
+
+
+def render(labels: LabelSet, text: str, language: Language) -> Prompt:
+    """Ask for `labels` in `text`; descriptions, where the set has any, use that form.
+
+    German, Dutch and Spanish have no form with descriptions: they are asked in English then.
+    """
+    template = TEMPLATES[language]
+    if labels.descriptions and template.described is None:
+        template = TEMPLATES["en"]
+    names = ", ".join(labels.names)
+    if labels.descriptions:
+        means = "; ".join(
+            f'{name} {template.means} "{labels.descriptions[name]}"'
+            for name in labels.names
+            if name in labels.descriptions
+        )
+        head = f"{template.described}{names}{template.description}{means}"
+    else:
+        head = template.instruction + names
+    return Prompt(head + template.labels + template.text, f" {text}{template.answer}")
+
+
+def answer(mentions: Iterable[Mention]) -> str:
+    """The answer that says `mentions`, in their order, repeats kept; leading space included."""
+    said = "; ".join(f"{mention.label}: {mention.surface}" for mention in mentions)
+    return f" {said}" if said else NONE
+
+
+def parse(completion: Completion, labels: Sequence[str], text: str) -> tuple[list[Mention], list[str]]:
+    """Read the mentions of an answer about `text`, and the problems met in reading it.
+
+    Full-width punctuation, missing spaces, letter case of labels and a cut-off tail are
+    tolerated. A piece without a label continues the piece before it where the two joined stand
+    in the text (a surface that holds ``;``); otherwise it is a problem, as is an unknown label.
+    """
+    answered = completion.text
+    if not answered.strip() or _NOTHING.fullmatch(answered.strip()):
+        return [], []
+    known = {_fold(name): name for name in labels}
+    spans: list[tuple[str, int, int, int]] = []  # label, start of piece, of surface, end
+    problems: list[str] = []
+    pieces = list(_pieces(answered))
+    if completion.stop == "length" and pieces:
+        pieces.pop()  # its surface may be half a word
+        problems.append(f"answer cut off after {len(completion.ends)} tokens")
+    for start, end in pieces:
+        piece = answered[start:end]
+        colon = _COLON.search(piece)
+        label = known.get(_fold(piece[: colon.start()])) if colon else None
+        if label is not None and colon is not None:
+            spans.append((label, start, start + colon.end(), end))
+        elif spans and answered[spans[-1][2] : end].strip() in text:
+            spans[-1] = (*spans[-1][:3], end)
+        elif piece.strip():
+            problems.append(_complaint(piece, colon))
+    mentions = []
+    for label, start, surface_start, end in spans:
+        surface = answered[surface_start:end].strip()
+        if surface:
+            mentions.append(Mention(label, surface, _score(completion, start, end)))
+        else:
+            problems.append(f"label {label!r} without an entity")
+    return mentions, problems
+
+
+def _pieces(answered: str) -> Iterable[tuple[int, int]]:
+    start = 0
+    for separator in _SEPARATOR.finditer(answered):
+        yield start, separator.start()
+        start = separator.end()
+    yield start, len(answered)
+
+
+def _fold(label: str) -> str:
+    return " ".join(label.replace("->", " -> ").split()).casefold()
+
+
+def _complaint(piece: str, colon: re.Match[str] | None) -> str:
+    if colon is None:
+        return f"answer piece without a label: {piece.strip()[:80]!r}"
+    return f"label not in the label set: {piece[: colon.start()].strip()[:80]!r}"
+
+
+def _score(completion: Completion, start: int, end: int) -> float | None:
+    """Geometric mean probability of the answer tokens that spell characters [start, end)."""
+    total, count, token_start = 0.0, 0, 0
+    for logprob, token_end in zip(completion.logprobs, completion.ends, strict=True):
+        if token_start >= end:
+            break
+        if token_end > start:
+            total += logprob
+            count += 1
+        token_start = token_end
+    return min(1.0, math.exp(total / count)) if count else None

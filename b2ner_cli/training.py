@@ -1,0 +1,211 @@
+"""LoRA fine-tuning on the prompts that tagging uses.
+
+    picks -> groups -> rows of token ids -> loss on the answer tokens -> adapter on disk
+
+Everything random follows from the seed and the step, so that a run which was killed goes on
+exactly where its last checkpoint stood. Devices are accelerate's matter.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from b2ner_cli import adapters, backbone, checkpoints, corpus
+from b2ner_cli.errors import B2nerError, ModelError, UsageError
+from b2ner_cli.packing import AnswerLoss, Schedule, collate, pack
+
+log = logging.getLogger("b2ner")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what a training run does, given data and backbone.
+
+    `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
+    number of random vocabulary entries that stand against the batch's own tokens in the loss
+    (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
+    `per_label` and `empty` are the caps of `corpus.Caps`.
+    """
+
+    rank: int = 32
+    alpha: int = 64
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    epochs: float = 1.0
+    batch: int = 16
+    group: int = 4
+    max_labels: int = 18
+    label_dropout: float = 0.10
+    max_tokens: int = 400
+    per_set: int = 800
+    per_label: int = 200
+    empty: float = 0.2
+    candidates: int = 4000
+    seed: int = 23
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha", "batch", "group", "max_labels", "max_tokens", "per_set"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("label_dropout", "dropout", "warmup", "empty"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.learning_rate <= 0 or self.epochs <= 0:
+            raise UsageError("learning rate and epochs must be positive")
+        if self.batch % self.group:
+            raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run stands after a step; `loss` is the mean over the answer tokens of the step."""
+
+    step: int
+    steps: int
+    loss: float
+    documents: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a finished run did: its picks, steps, documents trained on and left out as too long."""
+
+    picks: Sequence[corpus.Pick]
+    steps: int
+    documents: int
+    too_long: int
+    loss: float
+    seconds: float
+
+
+def train(
+    picks: Sequence[corpus.Pick],
+    model: str,
+    out: Path,
+    recipe: Recipe,
+    *,
+    from_adapter: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    checkpoint_every: int = 100,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train an adapter for `model` on `picks` and write it to ``out/adapter``.
+
+    Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
+    stops being a number; the last checkpoint stays.
+    """
+    where = backbone.choose_device(device)
+    kind = backbone.choose_dtype(recipe.dtype, where.value)
+    for choice in (where, kind):
+        log.info(choice.reason)
+    network, tokenizer = backbone.load_parts(backbone.locate(model, "none"), torch.float32)
+    module = AnswerLoss(_with_adapter(network, recipe, from_adapter), recipe.candidates)
+    accelerator = Accelerator(
+        cpu=where.value == "cpu", mixed_precision="bf16" if kind.value == "bfloat16" else "no"
+    )
+    optimizer = torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+    )
+    loss_of, steered = accelerator.prepare(module, optimizer)
+    schedule = Schedule(
+        picks, recipe.batch, recipe.group, recipe.max_labels, recipe.label_dropout,
+        recipe.epochs, recipe.seed,
+    )  # fmt: skip
+    start = checkpoints.load_latest(out, module, optimizer) if resume else 0
+    began, seen, too_long, losses = time.monotonic(), 0, 0, [math.nan]
+    for step, groups in schedule.batches(start):
+        rows = [pack(group, tokenizer, recipe.max_tokens) for group in groups]
+        fitting = sum(row.documents for row in rows)
+        seen += fitting
+        too_long += sum(len(group.texts) for group in groups) - fitting
+        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        mine = [row for row in mine if row.targets] or [row for row in rows if row.targets]
+        if not mine:
+            continue
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, the same after a resume
+        loss = loss_of(collate(mine, tokenizer.pad, accelerator.device), step)
+        losses = [*losses[-49:], loss.item()]
+        if not math.isfinite(losses[-1]):
+            raise B2nerError(
+                f"the loss is {losses[-1]} at step {step + 1}",
+                f"lower the learning rate; {out / 'checkpoints'} keeps the state before",
+            )
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(loss_of.parameters(), recipe.clip)
+        steered.step()
+        steered.zero_grad(set_to_none=True)
+        report(Progress(step + 1, schedule.steps, losses[-1], seen, time.monotonic() - began))
+        if (step + 1) % checkpoint_every == 0 and accelerator.is_main_process:
+            checkpoints.save(out, module, optimizer, step + 1)
+    if accelerator.is_main_process:
+        base = _HUB_NAMES.get(model, model)
+        checkpoints.save_adapter(out / "adapter", module.network, base)
+    mean = sum(losses[-50:]) / len(losses[-50:])
+    return Trained(picks, schedule.steps, seen, too_long, mean, time.monotonic() - began)
+
+
+_HUB_NAMES = {"mini": "google/gemma-3-270m"}
+
+
+def warm_cosine(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to zero."""
+    rising = max(1, round(steps * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> Any:
+    """Put a LoRA on every linear layer but the head; start it from an adapter if one is given."""
+    import peft
+
+    torch.manual_seed(recipe.seed)
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules="all-linear",
+    )
+    adapted = peft.get_peft_model(network, config)
+    if from_adapter is not None:
+        updates = adapters.read(from_adapter)
+        if any(update.a.shape[0] != recipe.rank for update in updates):
+            raise ModelError(
+                f"adapter {from_adapter} has rank {updates[0].a.shape[0]}, the recipe {recipe.rank}",
+                f"train with --rank {updates[0].a.shape[0]}",
+            )
+        state = {}
+        for update in updates:
+            name = f"base_model.model.{update.module}"
+            state[f"{name}.lora_A.weight"] = update.a.float()
+            # B absorbs what the two scalings differ by
+            scaled = update.b.float() * (update.scaling * recipe.rank / recipe.alpha)
+            state[f"{name}.lora_B.weight"] = scaled
+        outcome = peft.set_peft_model_state_dict(adapted, state)
+        if outcome.unexpected_keys:
+            raise ModelError(
+                f"adapter {from_adapter} does not fit the model: no {outcome.unexpected_keys[0]}"
+            )
+    return adapted
