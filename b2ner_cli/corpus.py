@@ -25,12 +25,14 @@ from b2ner_cli.labels import LabelSet, Language, as_language
 @dataclass(frozen=True, slots=True)
 class Caps:
     """How many documents to take: a set gives at most `per_set`, a label at most `per_label`
-    documents of its set, and documents without entities at most `empty` of a set's share.
+    documents of its set, documents without entities at most `empty` of a set's share, and texts
+    over `longest` characters are passed over.
     """
 
     per_set: int = 800
     per_label: int = 200
     empty: float = 0.2
+    longest: int = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[
         key = f"{dataset.task}_{dataset.name}"
         if not dataset.task.startswith("NER") or (only and key not in only):
             continue
-        if b2nerd.split_path(dataset, "train") is None:
+        if not {"train", "dev"} & set(dataset.splits):
             continue
         documents = list(b2nerd.read_split(dataset, "train"))
         chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
@@ -94,7 +96,7 @@ def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list
         if len(taken) == caps.per_set:
             break
         document = documents[index]
-        if not document.text.strip():
+        if not document.text.strip() or len(document.text) > caps.longest:
             continue
         labels = {mention.label for mention in document.mentions or ()}
         if not labels:

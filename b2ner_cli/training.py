@@ -33,7 +33,7 @@ class Recipe:
     `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
     number of random vocabulary entries that stand against the batch's own tokens in the loss
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label` and `empty` are the caps of `corpus.Caps`.
+    `per_label`, `empty` and `longest` are those of `corpus.Caps`.
     """
 
     rank: int = 32
@@ -52,6 +52,7 @@ class Recipe:
     per_set: int = 800
     per_label: int = 200
     empty: float = 0.2
+    longest: int = 1200
     candidates: int = 4000
     seed: int = 23
     dtype: str = "auto"
