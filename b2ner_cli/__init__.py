@@ -1,1 +1,36 @@
+"""Tag documents in bulk with open-label named entities, with exact character offsets.
+
+The command line is `b2ner`; from Python, `Tagger` and `LabelSet` are all it takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from b2ner_cli.document import Document, Entity, Mention, Result
+    from b2ner_cli.errors import B2nerError
+    from b2ner_cli.labels import LabelSet
+    from b2ner_cli.tagger import Tagger
+
+__all__ = ["B2nerError", "Document", "Entity", "LabelSet", "Mention", "Result", "Tagger"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "B2nerError": "errors",
+    "Document": "document",
+    "Entity": "document",
+    "LabelSet": "labels",
+    "Mention": "document",
+    "Result": "document",
+    "Tagger": "tagger",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used: `import b2ner_cli` must not cost the seconds that torch takes.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"b2ner_cli.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'b2ner_cli' has no attribute {name!r}")

@@ -10,6 +10,7 @@ dropped with probability 0.10 along with its entities, shuffled. Knows no tokeni
 
 from __future__ import annotations
 
+import difflib
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from b2ner_cli.document import Document, Mention
-from b2ner_cli.errors import DataError
+from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import b2nerd
 from b2ner_cli.labels import LabelSet, Language, as_language
 
@@ -63,26 +64,39 @@ def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[
     A set without a train split gives its dev split, a set with neither gives nothing.
     Raises DataError naming file and row for unusable data.
     """
+    found = {f"{d.task}_{d.name}": d for d in b2nerd.datasets(root) if d.task.startswith("NER")}
+    for name in only:
+        if name not in found:
+            close = difflib.get_close_matches(name, found, n=1) or sorted(found)
+            hint = f"did you mean {', '.join(close)}?" if close else ""
+            raise DataError(f"no data set {name} under {root}", hint)
     picks = []
-    for dataset in b2nerd.datasets(root):
-        key = f"{dataset.task}_{dataset.name}"
-        if not dataset.task.startswith("NER") or (only and key not in only):
-            continue
-        if not {"train", "dev"} & set(dataset.splits):
+    for key, dataset in found.items():
+        if (only and key not in only) or not {"train", "dev"} & set(dataset.splits):
             continue
         documents = list(b2nerd.read_split(dataset, "train"))
         chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
+        _check_labels(dataset.labels, str(dataset.path / "labels.json"))
+        for document in chosen:
+            if document.labels:
+                _check_labels(document.labels, document.origin)
         unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
         language = as_language(dataset.language)
-        picks.append(
-            Pick(key, language, dataset.labels, tuple(chosen), len(documents), unsayable)
-        )
+        picks.append(Pick(key, language, dataset.labels, tuple(chosen), len(documents), unsayable))
     if not any(pick.documents for pick in picks):
         raise DataError(
             f"no training documents under {root}",
             "expected NER_<language>/<set>/train.json with labels.json beside it",
         )
     return picks
+
+
+def _check_labels(labels: Sequence[str], where: str) -> None:
+    """Refuse labels that no prompt can hold now, not in the middle of a training run."""
+    try:
+        LabelSet(tuple(dict.fromkeys(labels)))
+    except UsageError as error:
+        raise DataError(f"{where}: {error.message}", error.hint) from None
 
 
 def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
@@ -110,19 +124,30 @@ def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list
     return taken
 
 
+def by_labels(pick: Pick) -> list[list[Document]]:
+    """The documents of a pick by label list: most sets have one, but a document may have its own.
+
+    What is no label of a document is not annotated there and must not be asked of it.
+    """
+    shared: dict[tuple[str, ...], list[Document]] = {}
+    for document in pick.documents:
+        shared.setdefault(document.labels or pick.labels, []).append(document)
+    return list(shared.values())
+
+
 def group(
     picks: Sequence[Pick], size: int, max_labels: int, dropout: float, seed: str
 ) -> Iterator[Group]:
     """Yield every picked document once, in groups of up to `size`, in a random order.
 
-    Documents of a group are of one set and of similar length, so that little is padded.
+    Documents of a group are of one set, with one label list, and of similar length, so that
+    little is padded.
     """
     rng = random.Random(seed)
     groups: list[tuple[Pick, list[Document]]] = []
-    for pick in picks:
-        documents = list(pick.documents)
+    window = size * 16
+    for pick, documents in [(pick, alike) for pick in picks for alike in by_labels(pick)]:
         rng.shuffle(documents)
-        window = size * 16
         for start in range(0, len(documents), window):
             near = sorted(documents[start : start + window], key=lambda d: len(d.text))
             groups += ((pick, near[i : i + size]) for i in range(0, len(near), size))
@@ -136,7 +161,8 @@ def _ask(
 ) -> Group:
     gold = list(dict.fromkeys(m.label for d in documents for m in d.mentions or ()))
     rng.shuffle(gold)
-    others = [label for label in (documents[0].labels or pick.labels) if label not in set(gold)]
+    listed = dict.fromkeys(documents[0].labels or pick.labels)
+    others = [label for label in listed if label not in gold]
     labels = gold[:max_labels]
     labels += rng.sample(others, min(len(others), max_labels - len(labels)))
     kept = [label for label in labels if rng.random() >= dropout] or [rng.choice(labels)]

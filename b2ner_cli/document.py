@@ -114,13 +114,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A tagged document: entities sorted by start, end, label; what has no place in the text."""
+    """A tagged document: entities sorted by start, end, label; what has no place in the text.
+
+    `answers` are the model's own words, one for each prompt the document took.
+    """
 
     document: Document
     entities: tuple[Entity, ...]
     unlocated: tuple[Mention, ...] = ()
     problems: tuple[str, ...] = ()
     usage: Usage = Usage()
+    answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for entity in self.entities:

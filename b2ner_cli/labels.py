@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from b2ner_cli.errors import InputError, UsageError
 
@@ -106,8 +106,8 @@ def read_label_file(path: Path) -> list[tuple[str, str]]:
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, _, description = line.replace("：", ":", 1).partition(":")
-        pairs.append((name.strip(), description.strip()))
+        name, *description = re.split("[:：]", line, maxsplit=1)
+        pairs.append((name.strip(), "".join(description).strip()))
     if not pairs:
         raise InputError(f"label file {path} holds no labels", "write one label a line")
     return pairs
@@ -127,9 +127,10 @@ def detect_language(text: str) -> Language:
 
 def as_language(name: str) -> Language:
     """Check a language code against the templates there are."""
-    if name not in LANGUAGES:
-        raise UsageError(f"no template for language {name!r}", f"choose from {' '.join(LANGUAGES)}")
-    return cast(Language, name)
+    for language in LANGUAGES:
+        if language == name:
+            return language
+    raise UsageError(f"no template for language {name!r}", f"choose from {' '.join(LANGUAGES)}")
 
 
 def group_labels(labels: LabelSet, fits: Callable[[LabelSet], bool]) -> list[LabelSet]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from b2ner_cli import corpus, prompts
+from b2ner_cli import attention, corpus, prompts
 from b2ner_cli.backbone import Tokenizer
 
 
@@ -110,7 +110,8 @@ class Schedule:
         return batches
 
     def _steps_per_epoch(self) -> int:
-        groups = sum(-(-len(pick.documents) // self.group) for pick in self.picks)
+        together = (documents for pick in self.picks for documents in corpus.by_labels(pick))
+        groups = sum(-(-len(documents) // self.group) for documents in together)
         size = self.batch // self.group
         full, rest = divmod(groups, size * 8)
         return full * 8 + -(-rest // size)
@@ -135,7 +136,7 @@ class Batch:
 
 
 def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
-    """Stack rows, padded on the right; a padded position sees only itself."""
+    """Stack rows, padded on the right, where no token before the padding looks."""
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
@@ -150,7 +151,7 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
         targets += row.targets
     query, key = segments[:, :, None], segments[:, None, :]
     before = torch.ones(width, width, dtype=torch.bool).tril()
-    visible = (((key == 0) | (key == query)) & before) | torch.eye(width, dtype=torch.bool)
+    visible = ((key == 0) | (key == query)) & before
     return Batch(
         ids.to(device),
         positions.to(device),
@@ -198,13 +199,8 @@ class AnswerLoss(nn.Module):
 
 
 def _masks(config: Any, batch: Batch) -> Any:
-    """What the model takes as attention mask: one, or one for each kind of its layers."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if "sliding_attention" not in kinds:
-        return batch.visible
     distance = batch.positions[:, None, :, None] - batch.positions[:, None, None, :]
-    near = batch.visible & (distance < config.sliding_window)
-    return {"full_attention": batch.visible, "sliding_attention": near}
+    return attention.masks(config, batch.visible, distance)
 
 
 def _cap(causal: Any, scores: torch.Tensor) -> torch.Tensor:

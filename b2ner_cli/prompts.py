@@ -1,6 +1,6 @@
 """The language models of B2NER are asked in and answer in: render, answer, parse.
 
-    render   Given the label set ... \\nLabel Set: person, city \\n\\nText: Ann is in Rome. \\nAnswer:
+    render   Given the label set ... \\nLabel Set: person, city \\n\\nText: Ann, Rome. \\nAnswer:
     answer    person: Ann; city: Rome
     parse    -> Mention("person", "Ann"), Mention("city", "Rome")
 
@@ -104,7 +104,7 @@ TEMPLATES: dict[Language, Template] = {
 NONE = " None"  # the empty answer, an English word in every language
 _SEPARATOR = re.compile("[;；]")
 _COLON = re.compile("[:：]")
-_NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)\W*", re.IGNORECASE)
+_NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)[^\w:：]*", re.IGNORECASE)
 
 
 def render(labels: LabelSet, text: str, language: Language) -> Prompt:
@@ -112,20 +112,33 @@ def render(labels: LabelSet, text: str, language: Language) -> Prompt:
 
     German, Dutch and Spanish have no form with descriptions: they are asked in English then.
     """
+    return Prompt(prefix(labels, language), own(labels, text, language))
+
+
+def prefix(labels: LabelSet, language: Language) -> str:
+    """The part of a prompt that all documents of a label set share."""
+    template = _template(labels, language)
+    names = ", ".join(labels.names)
+    if not labels.descriptions:
+        return template.instruction + names + template.labels + template.text
+    means = "; ".join(
+        f'{name} {template.means} "{labels.descriptions[name]}"'
+        for name in labels.names
+        if name in labels.descriptions
+    )
+    return f"{template.described}{names}{template.description}{means}{template.labels}{template.text}"
+
+
+def own(labels: LabelSet, text: str, language: Language) -> str:
+    """The part of a prompt that is the document's own."""
+    return f" {text}{_template(labels, language).answer}"
+
+
+def _template(labels: LabelSet, language: Language) -> Template:
     template = TEMPLATES[language]
     if labels.descriptions and template.described is None:
-        template = TEMPLATES["en"]
-    names = ", ".join(labels.names)
-    if labels.descriptions:
-        means = "; ".join(
-            f'{name} {template.means} "{labels.descriptions[name]}"'
-            for name in labels.names
-            if name in labels.descriptions
-        )
-        head = f"{template.described}{names}{template.description}{means}"
-    else:
-        head = template.instruction + names
-    return Prompt(head + template.labels + template.text, f" {text}{template.answer}")
+        return TEMPLATES["en"]
+    return template
 
 
 def answer(mentions: Iterable[Mention]) -> str:
@@ -134,7 +147,9 @@ def answer(mentions: Iterable[Mention]) -> str:
     return f" {said}" if said else NONE
 
 
-def parse(completion: Completion, labels: Sequence[str], text: str) -> tuple[list[Mention], list[str]]:
+def parse(
+    completion: Completion, labels: Sequence[str], text: str
+) -> tuple[list[Mention], list[str]]:
     """Read the mentions of an answer about `text`, and the problems met in reading it.
 
     Full-width punctuation, missing spaces, letter case of labels and a cut-off tail are
@@ -142,9 +157,10 @@ def parse(completion: Completion, labels: Sequence[str], text: str) -> tuple[lis
     in the text (a surface that holds ``;``); otherwise it is a problem, as is an unknown label.
     """
     answered = completion.text
-    if not answered.strip() or _NOTHING.fullmatch(answered.strip()):
+    if _NOTHING.fullmatch(answered.strip()):
         return [], []
-    known = {_fold(name): name for name in labels}
+    # A label as it stands in the set comes before one that differs in case or spaces.
+    known = {_fold(name): name for name in labels} | {name: name for name in labels}
     spans: list[tuple[str, int, int, int]] = []  # label, start of piece, of surface, end
     problems: list[str] = []
     pieces = list(_pieces(answered))
@@ -154,12 +170,15 @@ def parse(completion: Completion, labels: Sequence[str], text: str) -> tuple[lis
     for start, end in pieces:
         piece = answered[start:end]
         colon = _COLON.search(piece)
-        label = known.get(_fold(piece[: colon.start()])) if colon else None
+        named = piece[: colon.start()].strip() if colon else ""
+        label = known.get(named) or known.get(_fold(named))
         if label is not None and colon is not None:
             spans.append((label, start, start + colon.end(), end))
+        elif not piece.strip():
+            continue  # two separators in a row, or one at the end
         elif spans and answered[spans[-1][2] : end].strip() in text:
             spans[-1] = (*spans[-1][:3], end)
-        elif piece.strip():
+        else:
             problems.append(_complaint(piece, colon))
     mentions = []
     for label, start, surface_start, end in spans:

@@ -30,6 +30,7 @@ log = logging.getLogger("b2ner")
 class Recipe:
     """All that decides what a training run does, given data and backbone.
 
+    Layers below `first_layer` carry no LoRA; no gradient passes them, which saves its time.
     `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
     number of random vocabulary entries that stand against the batch's own tokens in the loss
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
@@ -39,6 +40,7 @@ class Recipe:
     rank: int = 32
     alpha: int = 64
     dropout: float = 0.0
+    first_layer: int = 0
     learning_rate: float = 1e-3
     warmup: float = 0.05
     weight_decay: float = 1e-4
@@ -177,6 +179,25 @@ def warm_cosine(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
+def _linear_names(network: Any) -> list[str]:
+    """Names of the linear layers inside the model's blocks, e.g. q_proj; the head is not one."""
+    head = network.get_output_embeddings()
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in network.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    )
+
+
+def _layers(network: Any, first: int) -> list[int] | None:
+    count = network.config.num_hidden_layers
+    if first >= count:
+        raise UsageError(f"first_layer {first}: the model has layers 0 to {count - 1}")
+    return list(range(first, count)) if first else None
+
+
 def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> Any:
     """Put a LoRA on every linear layer but the head; start it from an adapter if one is given."""
     import peft
@@ -187,7 +208,8 @@ def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> An
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules="all-linear",
+        target_modules=_linear_names(network),
+        layers_to_transform=_layers(network, recipe.first_layer),
     )
     adapted = peft.get_peft_model(network, config)
     if from_adapter is not None:

@@ -1,0 +1,26 @@
+"""Engines answer prompts: the fast one, and transformers' own `generate` it is checked against.
+
+Both are greedy, take prompts in any order and give (index, completion) in the order that suits
+them. They know tokens and tensors, nothing of documents.
+"""
+
+from __future__ import annotations
+
+from b2ner_cli.backbone import Backbone
+from b2ner_cli.engine.plain import PlainEngine
+from b2ner_cli.engine.shared import SharedPrefixEngine
+from b2ner_cli.errors import UsageError
+
+__all__ = ["ENGINES", "PlainEngine", "SharedPrefixEngine", "open_engine"]
+
+ENGINES: dict[str, type[SharedPrefixEngine] | type[PlainEngine]] = {"fast": SharedPrefixEngine, "plain": PlainEngine}
+
+
+def open_engine(
+    name: str, backbone: Backbone, *, max_answer: int = 256, batch_tokens: int | None = None
+) -> SharedPrefixEngine | PlainEngine:
+    """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine."""
+    if name not in ENGINES:
+        raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
+    kind: type[SharedPrefixEngine] | type[PlainEngine] = ENGINES[name]
+    return kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens)

@@ -1,0 +1,54 @@
+"""From answer tokens to completions, and how an engine learns that memory ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from b2ner_cli.backbone import Tokenizer
+from b2ner_cli.document import Completion, Stop
+
+
+class Speller:
+    """Spells answer tokens, remembering how long each token's text is."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # A token in front keeps decoders from dropping an answer's leading space.
+        self._anchor = tokenizer.encode([":"])[0]
+        self._anchor_length = len(tokenizer.decode(self._anchor))
+        self._lengths: dict[int, int] = {}
+
+    def completion(
+        self, ids: Sequence[int], logprobs: Sequence[float], stop: Stop, prompt_tokens: int
+    ) -> Completion:
+        """The completion that answer `ids` (end-of-sequence not among them) stand for."""
+        text = self._text(ids)
+        ends, end = [], 0
+        for token in ids:
+            end += self._length(token)
+            ends.append(end)
+        if end != len(text):  # characters spelled by several byte tokens: measure prefix by prefix
+            ends = [len(self._text(ids[: i + 1])) for i in range(len(ids))]
+        # Unpaired surrogates cannot come from a tokenizer's decoder, but must never reach a file.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return Completion(text, tuple(logprobs), tuple(ends), stop, prompt_tokens)
+
+    def _length(self, token: int) -> int:
+        length = self._lengths.get(token)
+        if length is None:
+            length = self._lengths[token] = len(self._text([token]))
+        return length
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode([*self._anchor, *ids])[self._anchor_length :]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that device or host memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in str(error) or "out of memory" in str(error)
+    )

@@ -1,0 +1,101 @@
+"""The slow path: transformers' `generate` over whole prompts, nothing shared.
+
+It is what the fast engine's answers are compared with, and what its speed is measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from b2ner_cli.backbone import Backbone
+from b2ner_cli.document import Completion
+from b2ner_cli.engine.completions import Speller
+from b2ner_cli.prompts import Prompt
+
+
+class PlainEngine:
+    """Left-padded batches of `rows` prompts in the order given, answered by `generate`."""
+
+    name = "plain"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        max_answer: int = 256,
+        batch_tokens: int | None = None,
+        rows: int = 4,
+    ) -> None:
+        self.backbone = backbone
+        self.max_answer = max_answer
+        self.identity = f"{backbone.source.fingerprint}/{backbone.dtype}/greedy-{max_answer}"
+        self.context = backbone.context
+        self.batch_tokens = batch_tokens or 512 * rows
+        self.rows = max(1, batch_tokens // 512) if batch_tokens else rows
+        self.notes = (f"engine plain: generate in batches of {self.rows}",)
+        self._speller = Speller(backbone.tokenizer)
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text."""
+        return self.backbone.tokenizer.count(text)
+
+    def generate(
+        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
+    ) -> Iterator[tuple[int, Completion]]:
+        """Answer prompts greedily; yields (index, completion) in order.
+
+        A batch whose indices are all in `answered` is left out.
+        """
+        tokenizer = self.backbone.tokenizer
+        for start in range(0, len(prompts), self.rows):
+            batch = prompts[start : start + self.rows]
+            if all(index in answered for index in range(start, start + len(batch))):
+                continue
+            prefixes = tokenizer.encode([prompt.prefix for prompt in batch])
+            owns = tokenizer.encode([prompt.own for prompt in batch])
+            ids = [[*tokenizer.bos, *p, *o] for p, o in zip(prefixes, owns, strict=True)]
+            for index, completion in enumerate(self._answer(ids)):
+                yield start + index, completion
+
+    def _answer(self, ids: list[list[int]]) -> Iterator[Completion]:
+        tokenizer, device = self.backbone.tokenizer, self.backbone.device
+        width = max(map(len, ids))
+        padded = [[tokenizer.pad] * (width - len(row)) + row for row in ids]
+        seen = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
+        confidence = _Confidence()
+        output = self.backbone.model.generate(
+            input_ids=torch.tensor(padded, device=device),
+            attention_mask=torch.tensor(seen, device=device),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=min(self.max_answer, self.context - width),
+                eos_token_id=list(tokenizer.stops),
+                pad_token_id=tokenizer.pad,
+                bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
+            ),
+            logits_processor=LogitsProcessorList([confidence]),
+        )
+        for row, answered in enumerate(output[:, width:].tolist()):
+            stops = [i for i, token in enumerate(answered) if token in tokenizer.stops]
+            said = answered[: stops[0]] if stops else answered
+            logprobs = [float(step[row]) for step in confidence.steps[: len(said)]]
+            yield self._speller.completion(
+                said, logprobs, "eos" if stops else "length", len(ids[row])
+            )
+
+
+class _Confidence(LogitsProcessor):  # type: ignore[misc]
+    """Notes the log-probability of each step's best token; changes nothing."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        floats = scores.float()
+        self.steps.append((floats.amax(-1) - floats.logsumexp(-1)).cpu())
+        return scores

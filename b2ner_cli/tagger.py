@@ -1,0 +1,99 @@
+"""Tagging from Python: a loaded model with labels, ready for any number of documents.
+
+    tagger = Tagger.load("mini", labels=["person", "movie title"])
+    for result in tagger.tag(["Moon plays StarCraft II ."]):
+        print(result.entities)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from b2ner_cli import tagging
+from b2ner_cli.backbone import Backbone, Choice, load
+from b2ner_cli.cache import Cache
+from b2ner_cli.document import BadRecord, Document, Result
+from b2ner_cli.engine import open_engine
+from b2ner_cli.errors import UsageError
+from b2ner_cli.labels import LabelSet
+from b2ner_cli.tagging import Engine, Options
+
+log = logging.getLogger("b2ner")
+
+_LONG = 1024  # tokens of text a prompt may hold where nothing is known of the adapter's training
+
+
+@dataclass(frozen=True, slots=True)
+class Tagger:
+    """An engine with the labels and options to use it with."""
+
+    engine: Engine
+    labels: LabelSet | None
+    options: Options
+    cache: Cache | None = None
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "mini",
+        labels: LabelSet | Sequence[str] | None = None,
+        *,
+        adapter: str | None = None,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: str = "fast",
+        max_answer: int = 256,
+        batch_tokens: int | None = None,
+        language: str = "auto",
+        all_occurrences: bool = False,
+        min_score: float = 0.0,
+        cache: Cache | None = None,
+    ) -> Tagger:
+        """Load a model by name or directory; raises ModelError or UsageError with the reason."""
+        if not isinstance(labels, LabelSet) and labels is not None:
+            labels = LabelSet(tuple(labels))
+        Options(language, all_occurrences, min_score)  # wrong options show before the model loads
+        backbone = load(model, adapter, revision=revision, device=device, dtype=dtype)
+        opened = open_engine(engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens)
+        longest = chunk_tokens(backbone.source.adapter)
+        for reason in (*(c.reason for c in backbone.choices), *opened.notes, longest.reason):
+            log.info(reason)
+        options = Options(language, all_occurrences, min_score, int(longest.value))
+        return cls(opened, labels, options, cache)
+
+    def tag(self, documents: Iterable[str | Document]) -> Iterator[Result]:
+        """Tag texts or documents; results come in input order.
+
+        Raises UsageError for a document without usable labels.
+        """
+        given = (
+            Document(str(index), document) if isinstance(document, str) else document
+            for index, document in enumerate(documents)
+        )
+        labelled = tagging.with_labels(given, self.labels)
+        for result in tagging.tag(labelled, self.engine, self.labels, self.options, self.cache):
+            if isinstance(result, BadRecord):
+                raise UsageError(f"{result.origin or 'document'}: {result.message}", result.hint)
+            yield result
+
+
+def chunk_tokens(adapter: Path | None) -> Choice:
+    """How much text to put into one prompt: as much as the adapter was trained on, if known."""
+    if adapter is not None:
+        try:
+            run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
+            longest = int(run["longest_document_tokens"])
+            return Choice(str(longest), f"chunks of {longest} tokens: what the adapter was trained on")
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+    return Choice(str(_LONG), f"chunks of up to {_LONG} tokens")
+
+
+def backbone_of(engine: Engine) -> Backbone | None:
+    """The backbone an engine answers with, None for an engine without one."""
+    return getattr(engine, "backbone", None)

@@ -1,0 +1,393 @@
+"""The loop: documents in, results out, in the same order.
+
+    documents -> windows -> chunks x label groups -> prompts -> engine -> parse, locate, merge
+
+A window of documents is answered in whatever order the engine likes; a result leaves as soon as
+all results before it have. Answers come from the cache where it has them, and the same question
+is asked once. What goes wrong with one document is data on that document. Is handed an engine
+and a cache, and knows neither.
+
+Windows are cut by document count alone, and a run that resumes asks its first window in the very
+batches in which it was asked before, less those that are answered: rounding differs between
+batches in the last bits of a score, and the same command must end with the same bytes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+from b2ner_cli import chunking, grounding, prompts
+from b2ner_cli.cache import key
+from b2ner_cli.chunking import Chunk
+from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
+from b2ner_cli.errors import UsageError
+from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
+from b2ner_cli.prompts import Prompt
+
+_FIRST, _SMALLEST, _LARGEST = 32, 256, 4096  # documents a window: the first, the least later on
+_TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
+_PAUSE = 1.0  # seconds without a document after which a live window is answered as it is
+
+
+class Engine(Protocol):
+    """What answers prompts; `identity` names all that its answers depend on."""
+
+    identity: str
+    context: int
+    max_answer: int
+    batch_tokens: int
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
+    ) -> Iterable[tuple[int, Completion]]:
+        """Answer prompts, in any order, each with its index.
+
+        Batches are formed of all prompts; one whose indices are all in `answered` is left out.
+        """
+
+
+class Answers(Protocol):
+    """A store of answers by key; see `cache.Cache`."""
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Completion]:
+        """The known answers among the keys."""
+
+    def put_many(self, answers: Mapping[bytes, Completion]) -> None:
+        """Remember answers."""
+
+    def flush(self) -> None:
+        """Make what was put last through a kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How documents are asked about and what is kept of the answers.
+
+    `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
+    most text one prompt may hold. Entities under `min_score` are dropped.
+    """
+
+    language: str = "auto"
+    all_occurrences: bool = False
+    min_score: float = 0.0
+    chunk_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.language != "auto":
+            as_language(self.language)
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"a score is between 0 and 1, not {self.min_score}")
+
+
+def with_labels(
+    documents: Iterable[Document | BadRecord], labels: LabelSet | None
+) -> Iterator[Document | BadRecord]:
+    """Turn documents that have no usable labels, of their own or of the run, into bad records."""
+    checked: dict[tuple[str, ...], BadRecord | None] = {}
+    for document in documents:
+        if isinstance(document, BadRecord):
+            yield document
+        elif document.labels is None:
+            if labels is None:
+                yield BadRecord(document.origin, "no labels", "give --labels for such documents")
+            else:
+                yield document
+        else:
+            if document.labels not in checked:
+                checked[document.labels] = _refusal(document.labels)
+            refusal = checked[document.labels]
+            yield BadRecord(document.origin, refusal.message, refusal.hint) if refusal else document
+
+
+def _refusal(names: tuple[str, ...]) -> BadRecord | None:
+    try:
+        LabelSet(tuple(dict.fromkeys(names)))
+    except UsageError as error:
+        return BadRecord("", error.message, error.hint)
+    return None
+
+
+def tag(
+    documents: Iterable[Document | BadRecord],
+    engine: Engine,
+    labels: LabelSet | None,
+    options: Options = Options(),
+    cache: Answers | None = None,
+    *,
+    skip: int = 0,
+    live: bool = False,
+) -> Iterator[Result | BadRecord]:
+    """Tag documents; results and bad records come in input order.
+
+    The first `skip` documents have been tagged by a run that was cut: they give no result, and
+    the window they end in is asked as that run asked it. `live` input is a stream that may
+    pause: what has arrived is then answered without waiting for a full window.
+    """
+    planner = _Planner(engine, labels, options)
+    done, resumed = 0, skip > 0
+    for window in _windows(documents, _sizes(engine.batch_tokens), live):
+        count = sum(isinstance(item, Document) for item in window)
+        before, done = done, done + count
+        if done < skip or (done == skip and count):
+            yield from (item for item in window if isinstance(item, BadRecord))
+            continue
+        work = [item if isinstance(item, BadRecord) else planner.plan(item) for item in window]
+        results = _answered(work, engine, options, cache, repeat=resumed)
+        left = max(0, skip - before)
+        for result in results:
+            if left and isinstance(result, Result):
+                left -= 1
+            else:
+                yield result
+        resumed = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One prompt: a chunk of a document with a group of its labels."""
+
+    labels: tuple[str, ...]
+    chunk: Chunk
+    text: str
+    prompt: Prompt
+    key: bytes
+
+
+@dataclass(slots=True)
+class _Work:
+    """A document on its way: its questions and the answers in so far."""
+
+    document: Document
+    questions: list[_Question]
+    completions: list[Completion | None] = field(default_factory=list)
+    missing: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group of labels in one language, as it is asked: prefix and room for text in tokens."""
+
+    labels: LabelSet
+    language: Language
+    prefix: str
+    room: int
+
+
+class _Planner:
+    """Turns documents into questions; remembers the groups of each label set and language."""
+
+    def __init__(self, engine: Engine, labels: LabelSet | None, options: Options) -> None:
+        self._engine = engine
+        self._labels = labels
+        self._options = options
+        self._groups: dict[tuple[tuple[str, ...] | None, Language], list[_Group]] = {}
+
+    def plan(self, document: Document) -> _Work:
+        """Lay out a document's questions; a document of white space has none."""
+        text = document.text
+        if not text or text.isspace():
+            return _Work(document, [])
+        wanted = self._options.language
+        language = detect_language(text) if wanted == "auto" else as_language(wanted)
+        groups = self._groups_of(document.labels, language)
+        room = min(group.room for group in groups)
+        questions = []
+        for chunk in chunking.split(text, self._engine.count, room):
+            piece = text[chunk.start : chunk.end]
+            for group in groups:
+                own = prompts.own(group.labels, piece, language)
+                prompt = Prompt(group.prefix, own)
+                name = key(self._engine.identity, group.prefix, own)
+                questions.append(_Question(group.labels.names, chunk, piece, prompt, name))
+        return _Work(document, questions)
+
+    def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[_Group]:
+        known = self._groups.get((names, language))
+        if known is None:
+            labels = self._label_set(names)
+            least = min(self._options.chunk_tokens, max(1, self._engine.context // 4))
+            known = [
+                _Group(group, language, prompts.prefix(group, language), self._room(group, language))
+                for group in group_labels(labels, lambda g: self._room(g, language) >= least)
+            ]
+            if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
+                self._groups.clear()
+            self._groups[names, language] = known
+        return known
+
+    def _label_set(self, names: tuple[str, ...] | None) -> LabelSet:
+        if names is None:
+            if self._labels is None:
+                raise UsageError("no labels given", 'name them: --labels "person, movie title"')
+            return self._labels
+        distinct = tuple(dict.fromkeys(names))
+        if self._labels is None:
+            return LabelSet(distinct)
+        described = self._labels.descriptions
+        return LabelSet(distinct, {n: described[n] for n in distinct if n in described})
+
+    def _room(self, labels: LabelSet, language: Language) -> int:
+        """Tokens left for text beside the prompt's own words and the longest answer."""
+        fixed = prompts.prefix(labels, language) + prompts.own(labels, "", language)
+        # two more: the token before the prompt, and one where text and template meet
+        left = self._engine.context - self._engine.max_answer - self._engine.count(fixed) - 2
+        return min(left, self._options.chunk_tokens)
+
+
+def _answered(
+    work: list[_Work | BadRecord],
+    engine: Engine,
+    options: Options,
+    cache: Answers | None,
+    repeat: bool,
+) -> Iterator[Result | BadRecord]:
+    """Answer one window and yield its results in order, each as soon as it can leave.
+
+    `repeat` asks all of its questions, known or not, in the batches of a run from nothing.
+    """
+    plans = [plan for plan in work if isinstance(plan, _Work)]
+    known: dict[bytes, Completion] = {}
+    if cache is not None:
+        known = cache.get_many({q.key for plan in plans for q in plan.questions})
+    waiting: dict[bytes, list[tuple[_Work, int]]] = {}
+    asked: dict[bytes, _Question] = {}
+    for plan in plans:
+        for place, question in enumerate(plan.questions):
+            completion = known.get(question.key)
+            plan.completions.append(completion)
+            if completion is None:
+                plan.missing += 1
+                waiting.setdefault(question.key, []).append((plan, place))
+            else:
+                plan.cached += 1
+            if completion is None or repeat:
+                asked.setdefault(question.key, question)
+    keys = list(asked)
+    answered = {index for index, name in enumerate(keys) if name in known}
+    pending = [question.prompt for question in asked.values()] if waiting else []
+    answers = iter(engine.generate(pending, answered) if pending else ())
+    leaving = iter(work)
+    due = next(leaving, None)
+    while due is not None:
+        if isinstance(due, BadRecord):
+            yield due
+        elif due.missing:
+            _take_answers(due, answers, keys, waiting, cache)
+            continue
+        else:
+            yield _result(due, options)
+        due = next(leaving, None)
+
+
+def _take_answers(
+    due: _Work,
+    answers: Iterator[tuple[int, Completion]],
+    keys: list[bytes],
+    waiting: dict[bytes, list[tuple[_Work, int]]],
+    cache: Answers | None,
+) -> None:
+    """Take answers until the document that is due has all of its own; keep them all."""
+    while due.missing:
+        index, completion = next(answers)
+        name = keys[index]
+        if name not in waiting:
+            continue  # asked again only to fill its batch; the answer in the cache stays
+        if cache is not None:
+            cache.put_many({name: completion})
+        for plan, place in waiting[name]:
+            plan.completions[place] = completion
+            plan.missing -= 1
+    if cache is not None:
+        cache.flush()
+
+
+def _result(plan: _Work, options: Options) -> Result:
+    parts: list[tuple[Chunk, Sequence[Entity]]] = []
+    unlocated: list[Mention] = []
+    problems: list[str] = []
+    answers = []
+    prompt_tokens = answer_tokens = 0
+    for question, completion in zip(plan.questions, plan.completions, strict=True):
+        assert completion is not None  # a result is made when nothing is missing
+        mentions, trouble = prompts.parse(completion, question.labels, question.text)
+        if mentions:
+            entities, absent = grounding.locate(
+                question.text, mentions, all_occurrences=options.all_occurrences
+            )
+            parts.append((question.chunk, entities))
+            unlocated += absent
+        problems += trouble
+        answers.append(completion.text)
+        prompt_tokens += completion.prompt_tokens
+        answer_tokens += len(completion.ends)
+    merged = chunking.merge(parts, plan.document.text) if parts else ()
+    if options.min_score:
+        merged = tuple(e for e in merged if e.score is None or e.score >= options.min_score)
+    usage = Usage(len(plan.questions), plan.cached, prompt_tokens, answer_tokens)
+    return Result(
+        plan.document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers)
+    )
+
+
+def _sizes(batch_tokens: int) -> Iterator[int]:
+    """Documents in each window: few at first, for an early first result, then several batches."""
+    most = max(_SMALLEST, min(batch_tokens // _TYPICAL, _LARGEST))
+    size = _FIRST
+    while True:
+        yield min(size, most)
+        size *= 2
+
+
+def _windows(
+    documents: Iterable[Document | BadRecord], sizes: Iterator[int], live: bool
+) -> Iterator[list[Document | BadRecord]]:
+    if live:
+        yield from _live_windows(documents, sizes)
+        return
+    iterator = iter(documents)
+    while window := list(islice(iterator, next(sizes))):
+        yield window
+
+
+def _live_windows(
+    documents: Iterable[Document | BadRecord], sizes: Iterator[int]
+) -> Iterator[list[Document | BadRecord]]:
+    """Windows of a stream: full ones, or after a pause what has arrived; a thread reads ahead."""
+    arrived: queue.Queue[Document | BadRecord | BaseException | None] = queue.Queue(_LARGEST)
+
+    def read() -> None:
+        try:
+            for document in documents:
+                arrived.put(document)
+            arrived.put(None)
+        except BaseException as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, name="reader", daemon=True).start()
+    while True:
+        size = next(sizes)
+        window: list[Document | BadRecord] = []
+        item = arrived.get()
+        while isinstance(item, (Document, BadRecord)):
+            window.append(item)
+            if len(window) == size:
+                break
+            try:
+                item = arrived.get(timeout=_PAUSE)
+            except queue.Empty:
+                break
+        if window:
+            yield window
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            return

@@ -1,0 +1,31 @@
+"""Tests use no network and none of the user's own files."""
+
+import os
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "mini: uses the embedded model from the user's cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(request, tmp_path_factory, monkeypatch):
+    if not request.node.get_closest_marker("mini"):
+        monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory):
+    from tests.tiny import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma(tmp_path_factory):
+    from tests.tiny import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "gemma3", "gemma3")

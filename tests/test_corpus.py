@@ -1,0 +1,243 @@
+"""Training documents: picked within the caps, the same for a seed, asked in sensible groups."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from b2ner_cli.corpus import Caps, Pick, choose, group
+from b2ner_cli.document import Document, Mention
+from b2ner_cli.errors import DataError
+
+
+def row(text, *pairs):
+    return {"sentence": text, "entities": [{"name": n, "type": t} for t, n in pairs]}
+
+
+def rows(count, label="person", start=0):
+    names = [f"{label} {i}" for i in range(start, start + count)]
+    return [row(f"{name} is here", (label, name)) for name in names]
+
+
+def write(root, name, labels, **splits):
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "labels.json").write_text(json.dumps(labels))
+    for split, content in splits.items():
+        (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+def texts(picks):
+    return [document.text for pick in picks for document in pick.documents]
+
+
+def make_pick(count, labels=("person", "city"), name="NER_en_a", **more):
+    documents = tuple(
+        Document(
+            id=str(i),
+            text=f"{name} {i} " + "x" * (i * 7 % 60),
+            mentions=(Mention(labels[i % len(labels)], str(i)),),
+            **more,
+        )
+        for i in range(count)
+    )
+    return Pick(name, "en", tuple(labels), documents, count, 0)
+
+
+# choose
+
+
+def test_per_set_cap_and_seed(tmp_path):
+    write(tmp_path, "NER_en/a", ["person"], train=rows(50))
+    first = choose(tmp_path, Caps(per_set=10), 1)
+    assert len(texts(first)) == 10 == len(set(texts(first)))
+    assert first == choose(tmp_path, Caps(per_set=10), 1)
+    assert set(texts(first)) != set(texts(choose(tmp_path, Caps(per_set=10), 2)))
+    assert first[0].read == 50
+
+
+def test_a_set_is_picked_the_same_whatever_else_is_there(tmp_path):
+    write(tmp_path, "NER_en/b", ["person"], train=rows(50))
+    alone = choose(tmp_path, Caps(per_set=10), 1)
+    write(tmp_path, "NER_en/a", ["person"], train=rows(50))
+    assert choose(tmp_path, Caps(per_set=10), 1)[1:] == alone
+
+
+def test_label_cap(tmp_path):
+    train = rows(30, "person") + rows(30, "city", 100) + rows(3, "river", 200)
+    write(tmp_path, "NER_en/a", ["person", "city", "river"], train=train)
+    (pick,) = choose(tmp_path, Caps(per_label=5), 1)
+    counts = Counter(m.label for d in pick.documents for m in d.mentions)
+    assert counts == {"person": 5, "city": 5, "river": 3}
+
+
+def test_full_label_comes_along_with_one_that_is_short(tmp_path):
+    both = [row(f"{i}", ("person", "x"), (f"rare{i}", "y")) for i in range(4)]
+    write(tmp_path, "NER_en/a", ["person", *(f"rare{i}" for i in range(4))], train=both)
+    assert len(texts(choose(tmp_path, Caps(per_label=1), 1))) == 4
+
+
+@pytest.mark.parametrize(("share", "empty"), [(0.0, 0), (0.2, 2), (0.5, 5), (0.99, 10)])
+def test_empty_share(tmp_path, share, empty):
+    train = rows(5) + [row(f"nothing {i}") for i in range(100)]
+    write(tmp_path, "NER_en/a", ["person"], train=train)
+    (pick,) = choose(tmp_path, Caps(per_set=10, empty=share), 1)
+    found = sum(not d.mentions for d in pick.documents)
+    # all ten may be empty ones, drawn before any other
+    assert found <= empty
+    if share < 0.6:
+        assert (found, len(pick.documents)) == (empty, min(10, 5 + empty))
+
+
+def test_longest_and_blank(tmp_path):
+    train = [row("x" * 10), row("y" * 11), row(" \n"), row("ok", ("person", "ok"))]
+    write(tmp_path, "NER_en/a", ["person"], train=train)
+    (pick,) = choose(tmp_path, Caps(longest=10, empty=0.9), 1)
+    assert sorted(d.text for d in pick.documents) == ["ok", "x" * 10]
+
+
+def test_dev_stands_in_for_train_and_test_never(tmp_path):
+    write(tmp_path, "NER_en/a", ["person"], train=rows(1), dev=rows(1, start=10), test=rows(1))
+    write(tmp_path, "NER_en/b", ["person"], dev=rows(1, start=20), test=rows(1, start=30))
+    write(tmp_path, "NER_en/c", ["person"], test=rows(1, start=40))
+    picks = choose(tmp_path, Caps(), 1)
+    assert [pick.name for pick in picks] == ["NER_en_a", "NER_en_b"]
+    assert texts(picks) == ["person 0 is here", "person 20 is here"]
+
+
+def test_relations_and_events_are_left_alone(tmp_path):
+    write(tmp_path, "NER_zh/a", ["人物"], train=[row("安在", ("人物", "安"))])
+    write(tmp_path, "RE_en/b", ["works for"], train=[row("x", ("any", "x")) | {"relations": []}])
+    write(tmp_path, "EE_en/c", {"attack": ["place"]}, train=[{"sentence": "x", "events": []}])
+    picks = choose(tmp_path, Caps(), 1)
+    assert [(pick.name, pick.language) for pick in picks] == [("NER_zh_a", "zh")]
+
+
+def test_only(tmp_path):
+    write(tmp_path, "NER_en/a", ["person"], train=rows(1))
+    write(tmp_path, "NER_zh/a", ["person"], train=rows(1, start=5))
+    assert [p.name for p in choose(tmp_path, Caps(), 1, ["NER_zh_a"])] == ["NER_zh_a"]
+
+
+def test_only_with_a_name_that_is_not_there(tmp_path):
+    write(tmp_path, "NER_en/movie", ["person"], train=rows(1))
+    with pytest.raises(DataError, match="no data set NER_en_mvoie") as caught:
+        choose(tmp_path, Caps(), 1, ["NER_en_movie", "NER_en_mvoie"])
+    assert caught.value.hint == "did you mean NER_en_movie?"
+
+
+def test_separators_in_surfaces_are_counted(tmp_path):
+    train = [row("see a; b and c", ("person", "a; b"), ("person", "c"))]
+    write(tmp_path, "NER_en/a", ["person"], train=train)
+    picks = choose(tmp_path, Caps(), 1)
+    assert picks[0].unsayable == 1
+    (asked,) = group(picks, 4, 18, 0.0, "1")
+    assert asked.targets == ((Mention("person", "c"),),)
+
+
+def test_nothing_to_train_on(tmp_path):
+    write(tmp_path, "NER_en/a", ["person"], test=rows(1))
+    with pytest.raises(DataError, match="no training documents") as caught:
+        choose(tmp_path, Caps(), 1)
+    assert "train.json" in caught.value.hint
+
+
+@pytest.mark.parametrize("label", ["a:b", "a;b", " a"])
+def test_label_no_prompt_can_hold_is_named_with_its_file(tmp_path, label):
+    write(tmp_path, "NER_en/a", ["person", label], train=rows(2))
+    with pytest.raises(DataError, match=r"labels\.json") as caught:
+        choose(tmp_path, Caps(), 1)
+    assert repr(label) in caught.value.message
+
+
+# group
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+@pytest.mark.parametrize("sizes", [(1,), (7,), (130, 5)])
+def test_every_document_once_and_sets_apart(sizes, size):
+    picks = [make_pick(count, name=f"NER_en_{i}") for i, count in enumerate(sizes)]
+    groups = list(group(picks, size, 18, 0.1, "seed"))
+    assert Counter(t for g in groups for t in g.texts) == Counter(texts(picks))
+    assert all(len(g.texts) == len(g.targets) <= size for g in groups)
+    assert all(len({text.split()[0] for text in g.texts}) == 1 for g in groups)
+    assert len(groups) == sum(-(-count // size) for count in sizes)
+
+
+def test_groups_follow_the_seed():
+    picks = [make_pick(40)]
+    assert list(group(picks, 4, 18, 0.1, "1")) == list(group(picks, 4, 18, 0.1, "1"))
+    assert list(group(picks, 4, 18, 0.1, "1")) != list(group(picks, 4, 18, 0.1, "2"))
+
+
+def test_label_lists_are_capped_with_gold_first():
+    labels = tuple(f"l{i}" for i in range(40))
+    pick = make_pick(60, labels)
+    for asked in group([pick], 4, 6, 0.0, "1"):
+        gold = {labels[int(text.split()[1]) % 40] for text in asked.texts}
+        assert len(asked.labels.names) == 6
+        assert gold <= set(asked.labels.names)
+        assert all(targets for targets in asked.targets)
+
+
+def test_more_gold_than_room():
+    labels = tuple(f"l{i}" for i in range(9))
+    document = Document(id="0", text="x", mentions=tuple(Mention(la, "x") for la in labels))
+    pick = Pick("NER_en_a", "en", labels, (document,), 1, 0)
+    (asked,) = group([pick], 4, 5, 0.0, "1")
+    assert len(asked.labels.names) == 5
+    assert {m.label for m in asked.targets[0]} == set(asked.labels.names)
+
+
+def test_few_labels_are_all_asked_and_their_order_varies():
+    groups = group([make_pick(64, tuple("abcd"))], 2, 18, 0.0, "1")
+    orders = {asked.labels.names for asked in groups}
+    assert all(sorted(order) == list("abcd") for order in orders)
+    assert len(orders) > 5
+
+
+def test_dropout_takes_a_label_with_its_entities():
+    asked = list(group([make_pick(400, tuple("abcdef"))], 2, 18, 0.5, "1"))
+    for one in asked:
+        assert one.labels.names
+        for text, targets in zip(one.texts, one.targets, strict=True):
+            label = "abcdef"[int(text.split()[1]) % 6]
+            assert [m.label for m in targets] == ([label] if label in one.labels.names else [])
+    kept = sum(len(one.labels.names) for one in asked) / (6 * len(asked))
+    assert 0.4 < kept < 0.6
+
+
+def test_dropout_leaves_a_label():
+    asked = list(group([make_pick(50, ("a", "b"))], 1, 18, 0.99, "1"))
+    assert {len(one.labels.names) for one in asked} <= {1, 2}
+    assert {one.labels.names for one in asked} >= {("a",), ("b",)}
+
+
+def test_own_labels_of_documents():
+    (asked,) = group([make_pick(3, labels=("person", "city"))], 4, 18, 0.0, "1")
+    assert set(asked.labels.names) == {"person", "city"}
+    own = make_pick(3, labels=("person", "city"))
+    documents = tuple(
+        Document(id=d.id, text=d.text, mentions=(), labels=("river", "sea")) for d in own.documents
+    )
+    pick = Pick(own.name, "en", own.labels, documents, 3, 0)
+    (asked,) = group([pick], 4, 18, 0.0, "1")
+    assert set(asked.labels.names) == {"river", "sea"}
+
+
+def test_label_annotated_in_one_document_only_is_not_asked_of_its_neighbour():
+    # otherwise a correct entity of the second would be trained away
+    documents = (
+        Document(id="0", text="Po", mentions=(Mention("river", "Po"),), labels=("river", "sea")),
+        Document(id="1", text="Rome", mentions=(Mention("city", "Rome"),), labels=("city", "sea")),
+    )
+    pick = Pick("NER_en_a", "en", ("river", "city", "sea"), documents, 2, 0)
+    for asked in group([pick], 2, 18, 0.0, "1"):
+        for text in asked.texts:
+            own = {"Po": {"river", "sea"}, "Rome": {"city", "sea"}}[text]
+            assert set(asked.labels.names) <= own
+
+
+def test_label_listed_twice_in_the_data():
+    (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, 18, 0.0, "1")
+    assert sorted(asked.labels.names) == ["a", "b", "c"]

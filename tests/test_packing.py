@@ -1,0 +1,248 @@
+"""Rows that share a prefix train exactly like their documents one by one."""
+
+from collections import Counter
+
+import peft
+import pytest
+import torch
+
+from b2ner_cli import backbone, prompts
+from b2ner_cli.corpus import Group, Pick
+from b2ner_cli.document import Document, Mention
+from b2ner_cli.labels import LabelSet
+from b2ner_cli.packing import AnswerLoss, Schedule, collate, pack
+from tests.tiny import VOCABULARY, tiny_model
+
+GROUPS = [
+    Group(
+        LabelSet(("person", "city")),
+        "en",
+        ("Ann Lee met Bob in Rome .", "No river .", "Paris ? 北京 ! </s>"),
+        (
+            (Mention("person", "Ann Lee"), Mention("city", "Rome")),
+            (),
+            (Mention("city", "Paris"), Mention("city", "北京")),
+        ),
+    ),
+    Group(LabelSet(("人物",)), "zh", ("安在",), ((Mention("人物", "安"),),)),
+]
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3", "mistral", "qwen2"])
+def adapted(request, tmp_path_factory):
+    """A tiny model with a LoRA in double precision, and its tokenizer."""
+    directory = tiny_model(tmp_path_factory.mktemp("model"), request.param)
+    loaded = backbone.load(str(directory), "none", device="cpu", dtype="float32")
+    torch.manual_seed(3)
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False
+    )
+    return peft.get_peft_model(loaded.model.double(), config), loaded.tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama):
+    return backbone.load_parts(backbone.locate(str(tiny_llama), "none"), torch.float32)[1]
+
+
+def batch_of(groups, tokenizer):
+    rows = [pack(group, tokenizer, 1000) for group in groups]
+    return collate(rows, tokenizer.pad, torch.device("cpu"))
+
+
+def one_by_one(network, groups, tokenizer):
+    """The loss as the stock model gives it for each document alone, averaged by token."""
+    total, count = torch.zeros((), dtype=torch.double), 0
+    for group in groups:
+        for text, mentions in zip(group.texts, group.targets, strict=True):
+            asked = prompts.render(group.labels, text, group.language)
+            answer = prompts.answer(mentions)
+            prefix, own, said = tokenizer.encode([asked.prefix, asked.own, answer])
+            prompt = [*tokenizer.bos, *prefix, *own]
+            targets = torch.tensor([*said, tokenizer.eos])
+            ids = torch.tensor([[*prompt, *targets]])
+            logits = network(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+            total = total + torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            count += len(targets)
+    return total / count
+
+
+def gradients(network, loss):
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return torch.autograd.grad(loss, trained)
+
+
+def test_packed_loss_and_gradients_are_those_of_documents_alone(adapted):
+    network, tokenizer = adapted
+    packed = AnswerLoss(network, 0)(batch_of(GROUPS, tokenizer), 0)
+    alone = one_by_one(network, GROUPS, tokenizer)
+    assert packed.item() == pytest.approx(alone.item(), abs=1e-5)
+    pairs = zip(gradients(network, packed), gradients(network, alone), strict=True)
+    moved = False
+    for got, expected in pairs:
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+        moved |= bool(expected.abs().max() > 1e-3)
+    assert moved  # gradients of zero would be equal, too
+
+
+def test_a_neighbour_changes_nothing(adapted):
+    network, tokenizer = adapted
+    (group, _) = GROUPS
+    alone = Group(group.labels, "en", group.texts[2:], group.targets[2:])
+    packed = pack(group, tokenizer, 1000)
+    tail = len(pack(alone, tokenizer, 1000).targets)
+    hidden = AnswerLoss(network, 0)(batch_of([alone], tokenizer), 0)
+    last = packed.targets[-tail:]
+    packed.sources[:-tail] = []
+    packed.targets[:-tail] = []
+    assert packed.targets == last
+    batch = collate([packed], tokenizer.pad, torch.device("cpu"))
+    assert AnswerLoss(network, 0)(batch, 0).item() == pytest.approx(hidden.item(), abs=1e-5)
+
+
+# rows
+
+
+def test_row_by_construction(tokenizer):
+    (group, _) = GROUPS
+    row = pack(group, tokenizer, 1000)
+    asked = [prompts.render(group.labels, text, "en") for text in group.texts]
+    prefix = [1, *tokenizer.encode([asked[0].prefix])[0]]
+    assert row.ids[: len(prefix)] == prefix
+    assert row.positions[: len(prefix)] == list(range(len(prefix)))
+    assert row.documents == 3
+    predicted = dict(zip(row.sources, row.targets, strict=True))
+    for number, (prompt, mentions) in enumerate(zip(asked, group.targets, strict=True), 1):
+        places = [i for i, segment in enumerate(row.segments) if segment == number]
+        own = tokenizer.encode([prompt.own])[0]
+        answer = tokenizer.encode([prompts.answer(mentions)])[0]
+        assert [row.ids[i] for i in places] == own + answer
+        assert [row.positions[i] for i in places] == [
+            len(prefix) + i for i in range(len(own + answer))
+        ]
+        # the last prompt token predicts the answer's first, the answer's last predicts the end
+        assert [predicted.pop(i, None) for i in places[len(own) - 1 :]] == [*answer, tokenizer.eos]
+    assert predicted == {}
+
+
+def test_too_long_documents_are_left_out_whole(tokenizer):
+    (group, _) = GROUPS
+    lengths = []
+    for text, mentions in zip(group.texts, group.targets, strict=True):
+        row = pack(Group(group.labels, "en", (text,), (mentions,)), tokenizer, 1000)
+        lengths.append(len(row.ids) + 1)  # the end of sequence is no input
+    row = pack(group, tokenizer, sorted(lengths)[1])
+    assert row.documents == 2
+    assert sum(target == tokenizer.eos for target in row.targets) == 2
+    nothing = pack(group, tokenizer, min(lengths) - 1)
+    assert (nothing.documents, nothing.targets) == (0, [])
+
+
+def test_visibility(tokenizer):
+    rows = [pack(group, tokenizer, 1000) for group in GROUPS]
+    assert len(rows[0].ids) != len(rows[1].ids)  # one of them is padded
+    batch = collate(rows, tokenizer.pad, torch.device("cpu"))
+    for row, seen in zip(rows, batch.visible[:, 0], strict=True):
+        for query, own in enumerate(row.segments):
+            expected = [
+                key <= query and segment in (0, own) for key, segment in enumerate(row.segments)
+            ]
+            assert seen[query].tolist() == expected + [False] * (len(seen) - len(row.ids))
+        assert seen.any(-1).all()  # a query that sees nothing would give NaN
+
+
+# the sampled loss
+
+
+def test_all_candidates_are_the_full_vocabulary(adapted):
+    network, tokenizer = adapted
+    batch = batch_of(GROUPS, tokenizer)
+    full = AnswerLoss(network, 0)(batch, 0)
+    for candidates in (VOCABULARY, VOCABULARY + 1, 10 * VOCABULARY):
+        assert AnswerLoss(network, candidates)(batch, 0).item() == full.item()
+
+
+def test_candidates_estimate_the_full_loss(adapted):
+    network, tokenizer = adapted
+    batch = batch_of(GROUPS, tokenizer)
+    with torch.no_grad():
+        full = AnswerLoss(network, 0)(batch, 0).item()
+        losses = [AnswerLoss(network, 200)(batch, seed).item() for seed in range(24)]
+        assert AnswerLoss(network, 200)(batch, 0).item() == losses[0]
+    assert len(set(losses)) > 1
+    assert sum(losses) / len(losses) == pytest.approx(full, rel=0.05)
+
+
+def test_soft_capped_head(tmp_path):
+    directory = tiny_model(tmp_path, "gemma3", final_logit_softcapping=2.0)
+    loaded = backbone.load(str(directory), "none", device="cpu", dtype="float32")
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    network = peft.get_peft_model(loaded.model, config)
+    packed = AnswerLoss(network, 0)(batch_of(GROUPS, loaded.tokenizer), 0)
+    alone = one_by_one(network, GROUPS, loaded.tokenizer)
+    assert packed.item() == pytest.approx(alone.item(), abs=1e-4)
+
+
+# schedule
+
+
+def picks_of(*sizes):
+    return [
+        Pick(
+            f"NER_en_{number}",
+            "en",
+            ("person", "city"),
+            tuple(
+                Document(id=str(i), text=f"{number} {i} " + "x" * (i * 11 % 50), mentions=())
+                for i in range(size)
+            ),
+            size,
+            0,
+        )
+        for number, size in enumerate(sizes)
+    ]
+
+
+SIZES = [(1,), (4,), (5, 3), (64,), (65, 1, 30), (200,)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("batch", "group"), [(4, 4), (8, 2), (16, 4)])
+@pytest.mark.parametrize("epochs", [0.4, 1.0, 2.0, 2.5])
+def test_schedule(sizes, batch, group, epochs):
+    schedule = Schedule(picks_of(*sizes), batch, group, 18, 0.1, epochs, 5)
+    batches = list(schedule.batches())
+    assert [step for step, _ in batches] == list(range(schedule.steps))
+    one = Schedule(schedule.picks, batch, group, 18, 0.1, 1.0, 5).steps
+    assert schedule.steps == max(1, round(one * epochs))
+    assert all(1 <= len(groups) <= batch // group for _, groups in batches)
+    every = Counter(d.text for pick in schedule.picks for d in pick.documents)
+    for epoch in range(schedule.steps // one):
+        chunk = batches[epoch * one : (epoch + 1) * one]
+        assert Counter(t for _, groups in chunk for g in groups for t in g.texts) == every
+    for start in {0, 1, one - 1, one, schedule.steps - 1, schedule.steps}:
+        assert list(schedule.batches(start)) == batches[start:]
+
+
+def test_epochs_and_seeds_differ():
+    (first, second) = (
+        list(Schedule(picks_of(64), 4, 4, 18, 0.1, 1.0, seed).batches()) for seed in (1, 2)
+    )
+    assert first != second
+    both = list(Schedule(picks_of(64), 4, 4, 18, 0.1, 2.0, 1).batches())
+    assert both[:16] == first
+    assert [groups for _, groups in both[16:]] != [groups for _, groups in first]
+
+
+def test_documents_with_label_lists_of_their_own():
+    (pick,) = picks_of(21)
+    documents = tuple(
+        Document(id=d.id, text=d.text, mentions=(), labels=("a",) if i % 3 else None)
+        for i, d in enumerate(pick.documents)
+    )
+    schedule = Schedule([Pick("NER_en_0", "en", ("b",), documents, 21, 0)], 4, 2, 18, 0.0, 1.0, 1)
+    batches = list(schedule.batches())
+    assert len(batches) == schedule.steps
+    groups = [group for _, groups in batches for group in groups]
+    assert Counter(len(group.texts) for group in groups) == {2: 10, 1: 1}
+    assert Counter(group.labels.names for group in groups) == {("a",): 7, ("b",): 4}
