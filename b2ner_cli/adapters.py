@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from b2ner_cli.errors import ModelError
 
 _PREFIX = "base_model.model."
+_CHANGE_THE_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,16 @@ def read(directory: Path) -> list[Update]:
     """
     try:
         config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("adapter_config.json holds no object")
         tensors = load_file(directory / "adapter_model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"cannot read adapter {directory}: {error}") from None
+        pickled = (directory / "adapter_model.bin").is_file()
+        hint = "adapter_model.bin is a pickle, which can run code; save it as safetensors"
+        raise ModelError(
+            f"cannot read adapter {directory}: {error}",
+            hint if pickled else "give the directory of a LoRA in peft's format",
+        ) from None
     _refuse_unsupported(directory, config)
     updates = []
     for key, a in sorted(tensors.items()):
@@ -110,6 +118,7 @@ def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> A
 def _refuse_unsupported(directory: Path, config: dict[str, Any]) -> None:
     if config.get("peft_type") != "LORA":
         raise ModelError(f"adapter {directory} is {config.get('peft_type')}, not LORA")
+    start = config.get("init_lora_weights")
     reasons = {
         "DoRA": config.get("use_dora"),
         "trained biases": config.get("bias", "none") != "none" or config.get("lora_bias"),
@@ -117,6 +126,8 @@ def _refuse_unsupported(directory: Path, config: dict[str, Any]) -> None:
         "repeated layers": config.get("layer_replication"),
         "transposed weights": config.get("fan_in_fan_out"),
         "trained token rows": config.get("trainable_token_indices"),
+        # such an initialisation takes its share out of the model's weights
+        f"{start} initialisation": str(start).lower().startswith(_CHANGE_THE_MODEL),
     }
     for what, present in reasons.items():
         if present:

@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,19 +152,40 @@ def load(
 def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
     """The bare model on the CPU, without adapter, and its tokenizer."""
     gguf: dict[str, Any] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    tokenizer = load_tokenizer(source)
     with _quiet_loading(), _load_errors(source.name):
-        hf_tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source.directory, trust_remote_code=False, **gguf
-        )
-        network = transformers.AutoModelForCausalLM.from_pretrained(
+        network, loaded = transformers.AutoModelForCausalLM.from_pretrained(
             source.directory,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation="sdpa",
+            output_loading_info=True,
             **gguf,
         )
-    return network, _tokenizer(hf_tokenizer, network)
+        # Weights that are not there would be made up at random, with a warning nobody sees.
+        if absent := sorted(loaded["missing_keys"]):
+            raise ValueError(f"its files hold no weights for {absent[0]}, {len(absent)} in all")
+    # A model may name more ends than its tokenizer does (chat models have one for turns).
+    configured = network.generation_config.eos_token_id
+    also = configured if isinstance(configured, list) else [configured]
+    stops = tuple(dict.fromkeys([*tokenizer.stops, *(i for i in also if i is not None)]))
+    return network, replace(tokenizer, stops=stops)
+
+
+def load_tokenizer(source: Source) -> Tokenizer:
+    """A model's tokenizer alone."""
+    gguf: dict[str, Any] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    with _quiet_loading(), _load_errors(source.name):
+        hf = transformers.AutoTokenizer.from_pretrained(
+            source.directory, trust_remote_code=False, **gguf
+        )
+    eos = hf.eos_token_id
+    if eos is None:
+        raise ModelError(f"{source.name}: its tokenizer has no end-of-sequence token")
+    pad = hf.pad_token_id if hf.pad_token_id is not None else eos
+    bos = () if hf.bos_token_id is None else (hf.bos_token_id,)
+    return Tokenizer(hf, bos, eos, (eos,), pad)
 
 
 def choose_device(device: str) -> Choice:
@@ -176,7 +197,7 @@ def choose_device(device: str) -> Choice:
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
         index = device.removeprefix("cuda").removeprefix(":") or "0"
-        if not index.isdigit() or int(index) >= count:
+        if not index.isdecimal() or int(index) >= count:
             raise UsageError(f"no device {device}: {count} CUDA devices here", "try --device cpu")
         return Choice(f"cuda:{int(index)}", f"device {device}: asked for")
     if device != "cpu":
@@ -242,18 +263,6 @@ def _cpu_vendor() -> str:
     return ""
 
 
-def _tokenizer(hf: Any, network: Any) -> Tokenizer:
-    eos = hf.eos_token_id
-    if eos is None:
-        raise ModelError("the model's tokenizer has no end-of-sequence token")
-    configured = network.generation_config.eos_token_id
-    also = configured if isinstance(configured, list) else [configured]
-    stops = tuple(dict.fromkeys([eos, *(i for i in also if i is not None)]))
-    pad = hf.pad_token_id if hf.pad_token_id is not None else eos
-    bos = () if hf.bos_token_id is None else (hf.bos_token_id,)
-    return Tokenizer(hf, bos, eos, stops, pad)
-
-
 def _model_path(model: str, revision: str | None) -> tuple[Path, str | None]:
     path = Path(model)
     if path.is_file():
@@ -270,7 +279,9 @@ def _model_path(model: str, revision: str | None) -> tuple[Path, str | None]:
         raise ModelError(
             f"no model {model!r}", "give a directory, a .gguf file, a hub name or mini"
         )
-    return _download(model, revision, "model"), None
+    path = _download(model, revision, "model")
+    _check_model_directory(path)
+    return path, None
 
 
 def _check_model_directory(path: Path) -> None:
@@ -334,7 +345,7 @@ def _load_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises for an unusable model into a ModelError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+    except Exception as error:  # tokenizers, safetensors and configurations raise bare ones
         lines = str(error).strip().splitlines() or [type(error).__name__]
         hint = ""
         if "trust_remote_code" in str(error) or "does not recognize" in str(error):

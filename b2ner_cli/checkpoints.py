@@ -1,7 +1,7 @@
 """Training state on disk: written whole or not at all, read back exactly, no pickle.
 
-    OUT/checkpoints/step-000200/state.safetensors   parameters and AdamW moments, float32
-    OUT/adapter/                                    the finished adapter in peft's format, bf16
+OUT/checkpoints/step-000200/state.safetensors   parameters and AdamW moments, float32
+OUT/adapter/                                    the finished adapter in peft's format, bf16
 """
 
 from __future__ import annotations
@@ -60,16 +60,19 @@ def load_latest(out: Path, network: Any, optimizer: torch.optim.Optimizer) -> in
         return 0
     try:
         with safe_open(checkpoint / "state.safetensors", framework="pt") as stored:
-            step = int(stored.metadata()["step"])
+            step = int((stored.metadata() or {})["step"])
             with torch.no_grad():
                 for name, parameter in _trained(network):
-                    parameter.copy_(stored.get_tensor(f"weight/{name}"))
+                    weight = stored.get_tensor(f"weight/{name}")
+                    if weight.shape != parameter.shape:  # copy_ would broadcast a rank of 1
+                        raise ValueError(f"{name} is {tuple(weight.shape)} there")
+                    parameter.copy_(weight)
                     optimizer.state[parameter] = {
                         "step": torch.tensor(float(step)),
                         "exp_avg": stored.get_tensor(f"exp_avg/{name}").to(parameter.device),
                         "exp_avg_sq": stored.get_tensor(f"exp_avg_sq/{name}").to(parameter.device),
                     }
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise B2nerError(
             f"cannot resume from {checkpoint}: {error}",
             "it is of another recipe or damaged; remove it, or train into another directory",
@@ -93,7 +96,10 @@ def save_adapter(directory: Path, network: Any, base: str) -> None:
         config.inference_mode = True
         config.save_pretrained(work)
         tensors = get_peft_model_state_dict(network, save_embedding_layers=False)
-        rounded = {key: t.detach().to("cpu", torch.bfloat16).contiguous() for key, t in tensors.items()}
+        rounded = {
+            key: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+            for key, tensor in tensors.items()
+        }
         save_file(rounded, work / "adapter_model.safetensors", metadata={"format": "pt"})
         _sync(work / "adapter_model.safetensors")
         shutil.rmtree(directory, ignore_errors=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from b2ner_cli.document import BadRecord, Result
-from b2ner_cli.errors import B2nerError
+from b2ner_cli.errors import NOTICE, B2nerError
 
 _EVERY = 30.0  # seconds between progress lines where nobody watches
 
@@ -30,8 +30,8 @@ def stderr() -> Console:
 
 
 def set_up_logging(quiet: bool, verbose: int) -> None:
-    """Show the package's log on stderr: warnings, with -v choices and their reasons, -vv all."""
-    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    """Show the package's log on stderr: notices and warnings, with -v choices too, -vv all."""
+    level = logging.ERROR if quiet else (NOTICE, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     log = logging.getLogger("b2ner")
     for handler in list(log.handlers):
         log.removeHandler(handler)
@@ -173,7 +173,10 @@ class Steps:
         console = stderr()
         if console.is_terminal and not self.quiet:
             self._bar = Progress(
-                BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), console=console
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(),
+                console=console,
             )
             self._bar.add_task("starting", total=None)
             self._bar.start()
@@ -191,7 +194,9 @@ class Steps:
     def show(self, step: int, steps: int, message: str) -> None:
         """Show where the run stands."""
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, total=steps, description=message)
+            self._bar.update(
+                self._bar.task_ids[0], completed=step, total=steps, description=message
+            )
         elif not self.quiet and (time.monotonic() - self._shown > _EVERY or step == steps):
             self._shown = time.monotonic()
             note(f"step {step:,} of {steps:,}: {message}")

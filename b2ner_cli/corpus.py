@@ -146,7 +146,7 @@ def group(
     rng = random.Random(seed)
     groups: list[tuple[Pick, list[Document]]] = []
     window = size * 16
-    for pick, documents in [(pick, alike) for pick in picks for alike in by_labels(pick)]:
+    for pick, documents in [(each, alike) for each in picks for alike in by_labels(each)]:
         rng.shuffle(documents)
         for start in range(0, len(documents), window):
             near = sorted(documents[start : start + window], key=lambda d: len(d.text))

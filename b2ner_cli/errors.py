@@ -11,6 +11,8 @@ Errors are raised deep and caught once, in ``cli.main``. Trouble with one docume
 error: it is data (`document.BadRecord`, `document.Result.problems`).
 """
 
+NOTICE = 25  # log level of a line that everybody should see but that warns of nothing
+
 
 class B2nerError(Exception):
     """A failure that ends the run, with an optional hint on how to go on."""

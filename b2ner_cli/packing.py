@@ -40,6 +40,14 @@ class Row:
     def documents(self) -> int:
         return max(self.segments, default=0)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document, without prefix and answer."""
+        prefix, lengths = self.segments.count(0), dict[int, int]()
+        for source in self.sources:  # the first source of a document is its last token
+            lengths.setdefault(self.segments[source], self.positions[source] - prefix + 1)
+        return max(lengths.values(), default=0)
+
 
 def pack(group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> Row:
     """Lay a group out as a row; documents over `max_tokens` with prompt and answer are left out."""
@@ -161,7 +169,7 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
     )
 
 
-class AnswerLoss(nn.Module):
+class AnswerLoss(nn.Module):  # type: ignore[misc]
     """A causal LM with its training loss: mean cross-entropy of the answer tokens.
 
     The output head is evaluated at answer positions only. With `candidates` > 0 it is evaluated

@@ -126,7 +126,9 @@ def prefix(labels: LabelSet, language: Language) -> str:
         for name in labels.names
         if name in labels.descriptions
     )
-    return f"{template.described}{names}{template.description}{means}{template.labels}{template.text}"
+    return (
+        f"{template.described}{names}{template.description}{means}{template.labels}{template.text}"
+    )
 
 
 def own(labels: LabelSet, text: str, language: Language) -> str:

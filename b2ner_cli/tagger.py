@@ -1,8 +1,8 @@
 """Tagging from Python: a loaded model with labels, ready for any number of documents.
 
-    tagger = Tagger.load("mini", labels=["person", "movie title"])
-    for result in tagger.tag(["Moon plays StarCraft II ."]):
-        print(result.entities)
+tagger = Tagger.load("mini", labels=["person", "movie title"])
+for result in tagger.tag(["Moon plays StarCraft II ."]):
+    print(result.entities)
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def chunk_tokens(adapter: Path | None) -> Choice:
         try:
             run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
             longest = int(run["longest_document_tokens"])
-            return Choice(str(longest), f"chunks of {longest} tokens: what the adapter was trained on")
+            return Choice(
+                str(longest), f"chunks of {longest} tokens: what the adapter was trained on"
+            )
         except (OSError, ValueError, KeyError, TypeError):
             pass
     return Choice(str(_LONG), f"chunks of up to {_LONG} tokens")

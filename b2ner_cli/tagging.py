@@ -216,7 +216,9 @@ class _Planner:
             labels = self._label_set(names)
             least = min(self._options.chunk_tokens, max(1, self._engine.context // 4))
             known = [
-                _Group(group, language, prompts.prefix(group, language), self._room(group, language))
+                _Group(
+                    group, language, prompts.prefix(group, language), self._room(group, language)
+                )
                 for group in group_labels(labels, lambda g: self._room(g, language) >= least)
             ]
             if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
@@ -333,9 +335,7 @@ def _result(plan: _Work, options: Options) -> Result:
     if options.min_score:
         merged = tuple(e for e in merged if e.score is None or e.score >= options.min_score)
     usage = Usage(len(plan.questions), plan.cached, prompt_tokens, answer_tokens)
-    return Result(
-        plan.document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers)
-    )
+    return Result(plan.document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers))
 
 
 def _sizes(batch_tokens: int) -> Iterator[int]:

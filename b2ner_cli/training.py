@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
@@ -60,14 +61,23 @@ class Recipe:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "batch", "group", "max_labels", "max_tokens", "per_set"):
+        for name in (
+            "rank", "alpha", "batch", "group", "max_labels", "max_tokens",
+            "per_set", "per_label", "longest",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("label_dropout", "dropout", "warmup", "empty"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.learning_rate <= 0 or self.epochs <= 0:
-            raise UsageError("learning rate and epochs must be positive")
+        for name in ("learning_rate", "epochs", "clip"):
+            if not 0 < getattr(self, name) < math.inf:  # NaN is none of the two
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("weight_decay", "candidates", "first_layer"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"cannot train in {self.dtype!r}", "choose auto, float32 or bfloat16")
         if self.batch % self.group:
             raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
 
@@ -85,12 +95,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a finished run did: its picks, steps, documents trained on and left out as too long."""
+    """What a finished run did: its picks, steps, documents trained on and left out as too long.
+
+    `longest` is the tokens of the longest document's own part of the prompt.
+    """
 
     picks: Sequence[corpus.Pick]
     steps: int
     documents: int
     too_long: int
+    longest: int
     loss: float
     seconds: float
 
@@ -118,6 +132,8 @@ def train(
         log.info(choice.reason)
     network, tokenizer = backbone.load_parts(backbone.locate(model, "none"), torch.float32)
     module = AnswerLoss(_with_adapter(network, recipe, from_adapter), recipe.candidates)
+    # accelerate holds on to a process's first device and precision unless told to forget them
+    AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=where.value == "cpu", mixed_precision="bf16" if kind.value == "bfloat16" else "no"
     )
@@ -133,11 +149,13 @@ def train(
         recipe.epochs, recipe.seed,
     )  # fmt: skip
     start = checkpoints.load_latest(out, module, optimizer) if resume else 0
-    began, seen, too_long, losses = time.monotonic(), 0, 0, [math.nan]
+    began, seen, too_long, longest = time.monotonic(), 0, 0, 0
+    losses: list[float] = []
     for step, groups in schedule.batches(start):
         rows = [pack(group, tokenizer, recipe.max_tokens) for group in groups]
         fitting = sum(row.documents for row in rows)
         seen += fitting
+        longest = max(longest, *(row.longest for row in rows))
         too_long += sum(len(group.texts) for group in groups) - fitting
         mine = rows[accelerator.process_index :: accelerator.num_processes]
         mine = [row for row in mine if row.targets] or [row for row in rows if row.targets]
@@ -147,14 +165,10 @@ def train(
             group["lr"] = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, the same after a resume
         loss = loss_of(collate(mine, tokenizer.pad, accelerator.device), step)
-        losses = [*losses[-49:], loss.item()]
-        if not math.isfinite(losses[-1]):
-            raise B2nerError(
-                f"the loss is {losses[-1]} at step {step + 1}",
-                f"lower the learning rate; {out / 'checkpoints'} keeps the state before",
-            )
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(loss_of.parameters(), recipe.clip)
+        norm = accelerator.clip_grad_norm_(loss_of.parameters(), recipe.clip)
+        losses = [*losses[-49:], loss.item()]
+        _check_finite(step + 1, out, loss=losses[-1], gradient=float(norm))
         steered.step()
         steered.zero_grad(set_to_none=True)
         report(Progress(step + 1, schedule.steps, losses[-1], seen, time.monotonic() - began))
@@ -163,11 +177,22 @@ def train(
     if accelerator.is_main_process:
         base = _HUB_NAMES.get(model, model)
         checkpoints.save_adapter(out / "adapter", module.network, base)
-    mean = sum(losses[-50:]) / len(losses[-50:])
-    return Trained(picks, schedule.steps, seen, too_long, mean, time.monotonic() - began)
+    mean = sum(losses) / len(losses) if losses else math.nan
+    seconds = time.monotonic() - began
+    return Trained(picks, schedule.steps, seen, too_long, longest, mean, seconds)
 
 
 _HUB_NAMES = {"mini": "google/gemma-3-270m"}
+
+
+def _check_finite(step: int, out: Path, **values: float) -> None:
+    """Stop before a step that would spoil the weights, and with them the next checkpoint."""
+    for what, value in values.items():
+        if not math.isfinite(value):
+            raise B2nerError(
+                f"the {what} is {value} at step {step}",
+                f"lower the learning rate; {out / 'checkpoints'} keeps the state before",
+            )
 
 
 def warm_cosine(step: int, steps: int, warmup: float) -> float:
@@ -213,22 +238,24 @@ def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> An
     )
     adapted = peft.get_peft_model(network, config)
     if from_adapter is not None:
-        updates = adapters.read(from_adapter)
-        if any(update.a.shape[0] != recipe.rank for update in updates):
-            raise ModelError(
-                f"adapter {from_adapter} has rank {updates[0].a.shape[0]}, the recipe {recipe.rank}",
-                f"train with --rank {updates[0].a.shape[0]}",
-            )
         state = {}
-        for update in updates:
+        for update in adapters.read(from_adapter):
+            rank = update.a.shape[0]
+            if rank != recipe.rank:
+                raise ModelError(
+                    f"adapter {from_adapter} has rank {rank}, the recipe {recipe.rank}",
+                    f"train with --rank {rank}",
+                )
             name = f"base_model.model.{update.module}"
             state[f"{name}.lora_A.weight"] = update.a.float()
             # B absorbs what the two scalings differ by
             scaled = update.b.float() * (update.scaling * recipe.rank / recipe.alpha)
             state[f"{name}.lora_B.weight"] = scaled
-        outcome = peft.set_peft_model_state_dict(adapted, state)
-        if outcome.unexpected_keys:
-            raise ModelError(
-                f"adapter {from_adapter} does not fit the model: no {outcome.unexpected_keys[0]}"
-            )
+        try:
+            unexpected = peft.set_peft_model_state_dict(adapted, state).unexpected_keys
+        except RuntimeError as error:  # shapes differ; the first line only says that
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ModelError(f"adapter {from_adapter} does not fit the model: {reason}") from None
+        if unexpected:
+            raise ModelError(f"adapter {from_adapter} does not fit the model: no {unexpected[0]}")
     return adapted

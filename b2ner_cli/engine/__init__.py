@@ -13,7 +13,10 @@ from b2ner_cli.errors import UsageError
 
 __all__ = ["ENGINES", "PlainEngine", "SharedPrefixEngine", "open_engine"]
 
-ENGINES: dict[str, type[SharedPrefixEngine] | type[PlainEngine]] = {"fast": SharedPrefixEngine, "plain": PlainEngine}
+ENGINES: dict[str, type[SharedPrefixEngine] | type[PlainEngine]] = {
+    "fast": SharedPrefixEngine,
+    "plain": PlainEngine,
+}
 
 
 def open_engine(

@@ -215,7 +215,11 @@ class SharedPrefixEngine:
             positions = torch.arange(len(ids), device=device)
             distance = (positions[:, None] - positions)[None, None]
             self._forward(
-                torch.tensor([ids], device=device), positions[None], distance >= 0, distance, capture
+                torch.tensor([ids], device=device),
+                positions[None],
+                distance >= 0,
+                distance,
+                capture,
             )
             known = self._prefixes[ids] = capture.layers
             while len(self._prefixes) > _PREFIXES:

@@ -1,0 +1,493 @@
+"""The command line: each command parses its options, calls one function and shows the outcome.
+
+stdout carries data alone; everything else goes to stderr through `console`. Exit codes: 0 done,
+1 done with findings, 2 could not do it, 130 interrupted. Heavy libraries are imported inside the
+commands, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from b2ner_cli import __version__, console
+from b2ner_cli.errors import B2nerError, OutputError, UsageError
+
+app = typer.Typer(
+    name="b2ner",
+    help="Tag documents in bulk with open-label named entities, with exact character offsets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="Look at or empty the store of answers.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files to tag, - for standard input. JSONL, CSV, TSV, text, CoNLL; .gz."),
+]
+LabelValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels", "-l", metavar="LIST|@FILE", rich_help_panel="Labels",
+        help='What to look for: "person, movie title", or @FILE with a label (: description) '
+        "a line. Repeatable.",
+    ),
+]  # fmt: skip
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", envvar="B2NER_MODEL", rich_help_panel="Model",
+        help="mini, a directory, a .gguf file or a hub name of a causal LM.",
+    ),
+]  # fmt: skip
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", "-a", envvar="B2NER_ADAPTER", rich_help_panel="Model",
+        help="A LoRA directory or hub name; none for the bare model. mini brings its own.",
+    ),
+]  # fmt: skip
+Revision = Annotated[
+    str | None,
+    typer.Option(rich_help_panel="Model", help="Revision of a model or adapter from the hub."),
+]
+Device = Annotated[
+    str,
+    typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model", help="auto, cpu, cuda, cuda:N."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(rich_help_panel="Model", help="auto, float32, bfloat16 or float16."),
+]
+EngineName = Annotated[
+    str,
+    typer.Option("--engine", rich_help_panel="Model", help="fast, or plain: generate as it is."),
+]
+BatchTokens = Annotated[
+    str, typer.Option(rich_help_panel="Model", help="Tokens answered at once: auto or a number.")
+]
+MaxAnswer = Annotated[
+    int, typer.Option(min=1, rich_help_panel="Model", help="Longest answer to a prompt, in tokens.")
+]
+CachePath = Annotated[
+    Path | None,
+    typer.Option("--cache", envvar="B2NER_CACHE", rich_help_panel="Run",
+                 help="Store of answers; by default in the user's cache directory."),
+]  # fmt: skip
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", rich_help_panel="Run", help="Ask every question anew.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", rich_help_panel="Run", help="Errors only on stderr.")
+]
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, rich_help_panel="Run",
+                 help="Say what was chosen and why; -vv everything."),
+]  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"b2ner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog='b2ner tag docs.jsonl -l "person, movie title" -o tagged.jsonl\n\n'
+    "cat docs.jsonl | b2ner tag - -l @labels.txt | jq .entities"
+)
+def tag(
+    inputs: Inputs = None,
+    labels: LabelValues = None,
+    labels_field: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel="Labels",
+                     help="Field with a document's own labels; --labels stand in."),
+    ] = None,
+    lang: Annotated[
+        str,
+        typer.Option(rich_help_panel="Labels",
+                     help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
+    ] = "auto",
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", rich_help_panel="Input",
+                     help="jsonl, csv, txt, lines or conll; by default by suffix, then content."),
+    ] = None,
+    lines: Annotated[
+        bool,
+        typer.Option("--lines", rich_help_panel="Input", help="A line is a document."),
+    ] = False,
+    text_field: Annotated[
+        str, typer.Option(rich_help_panel="Input", help="JSONL key or CSV column of the text.")
+    ] = "text",
+    id_field: Annotated[
+        str, typer.Option(rich_help_panel="Input", help="JSONL key or CSV column of the id.")
+    ] = "id",
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, rich_help_panel="Input", help="Read only the first N documents."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", rich_help_panel="Output", help="File; default stdout."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", "-t", rich_help_panel="Output",
+                     help="jsonl, conll or csv; by default by suffix of --output."),
+    ] = None,
+    tokens: Annotated[
+        str,
+        typer.Option(rich_help_panel="Output", help="CoNLL tokens: auto, whitespace or char."),
+    ] = "auto",
+    all_occurrences: Annotated[
+        bool,
+        typer.Option("--all-occurrences", rich_help_panel="Output",
+                     help="Mark every occurrence of a found entity."),
+    ] = False,
+    min_score: Annotated[
+        float,
+        typer.Option(min=0, max=1, rich_help_panel="Output", help="Drop entities below this."),
+    ] = 0.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel="Output", help="Go on with a killed run.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel="Output", help="Overwrite the output.")
+    ] = False,
+    model: Model = "mini",
+    adapter: Adapter = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "fast",
+    batch_tokens: BatchTokens = "auto",
+    max_answer: MaxAnswer = 256,
+    cache: CachePath = None,
+    no_cache: NoCache = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", rich_help_panel="Run", help="Stop at the first bad record.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", rich_help_panel="Run",
+                     help="Show the first prompts and their tokens; load no model."),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:  # fmt: skip
+    """Find entities in documents and write them with their places, in input order."""
+    from b2ner_cli import formats, runs
+    from b2ner_cli.labels import parse_labels
+    from b2ner_cli.tagging import Options
+
+    console.set_up_logging(quiet, verbose)
+    label_set = None
+    if labels:
+        label_set, notes = parse_labels(labels)
+        for line in notes if not quiet else ():
+            console.note(line)
+    elif not labels_field:
+        raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
+    Options(lang, all_occurrences, min_score)
+    sources = _sources(inputs)
+    documents = formats.read(
+        sources,
+        format="lines" if lines else from_,
+        text_field=text_field,
+        id_field=id_field,
+        labels_field=labels_field,
+        stdin=_stdin() if "-" in sources else None,
+    )
+    settings = {
+        "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
+        "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+        "language": lang, "all_occurrences": all_occurrences, "min_score": min_score,
+    }  # fmt: skip
+    wanted = islice(documents, limit) if limit is not None else documents
+    if dry_run:
+        for line in runs.preview(wanted, model, adapter, revision, label_set, lang, max_answer):
+            typer.echo(line)
+        return
+    kind = to or formats.output_format(output)
+    job = runs.TagJob(
+        documents=wanted, labels=label_set, model=model, settings=settings, output=output,
+        kind=kind, tokens=tokens, resume=resume, force=force, strict=strict,
+        cache=_cache_path(cache, no_cache), live=_is_live(sources),
+    )  # fmt: skip
+    with console.Watch(quiet) as watch:
+        runs.tag(job, watch)
+    if not quiet:
+        console.note(watch.summary())
+    if watch.failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="b2ner predict --data B2NERD --split test -o out && b2ner eval out")
+def predict(
+    data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="SET", help="Only this set, e.g. NER_en_WNUT17. Repeatable."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N documents of each set.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a killed run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the predictions.")] = False,
+    model: Model = "mini",
+    adapter: Adapter = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "fast",
+    batch_tokens: BatchTokens = "auto",
+    max_answer: MaxAnswer = 256,
+    cache: CachePath = None,
+    no_cache: NoCache = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Answer data sets with their own labels; write the reference's prediction file."""
+    from b2ner_cli import runs
+
+    console.set_up_logging(quiet, verbose)
+    settings = {
+        "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
+        "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+    }  # fmt: skip
+    with console.Watch(quiet) as watch:
+        runs.predict(
+            data, output, split, tasks or [], limit, model, settings,
+            _cache_path(cache, no_cache), resume, force, watch,
+        )  # fmt: skip
+    if not quiet:
+        console.note(watch.summary())
+
+
+@app.command(name="eval", epilog="b2ner eval tagged.jsonl --gold gold.jsonl --min-f1 0.6")
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(help="Tagged JSONL or CoNLL, or a prediction file or its folder.")
+    ],
+    gold: Annotated[Path | None, typer.Option(help="Annotated documents, matched by id.")] = None,
+    gold_field: Annotated[
+        str | None, typer.Option(help="Field of the same records that holds the annotation.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="strict: span and label; paper: the reference's own.")
+    ] = "strict",
+    errors: Annotated[
+        Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
+    ] = None,
+    min_f1: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 1 below this overall F1, 0..1.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    text_field: Annotated[str, typer.Option(help="Field of the text.")] = "text",
+    id_field: Annotated[str, typer.Option(help="Field of the id.")] = "id",
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Score entities against annotated ones: precision, recall, F1, by data set and label."""
+    from b2ner_cli import scoring
+    from b2ner_cli.evaluation import METRICS
+
+    console.set_up_logging(quiet, verbose)
+    if metric not in METRICS:
+        raise UsageError(f"no metric {metric!r}", f"choose from {', '.join(METRICS)}")
+    report = scoring.evaluate(
+        predictions, gold=gold, gold_field=gold_field, metric=metric, errors=errors,
+        text_field=text_field, id_field=id_field,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        console.print_table(scoring.table_rows(report))
+    for line in report.notes if not quiet else ():
+        console.note(line)
+    if min_f1 is not None and report.f1 < min_f1:
+        console.note(f"F1 {report.f1:.4f} is below --min-f1 {min_f1}")
+        raise typer.Exit(1)
+
+
+@app.command(epilog="b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout")
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    model: Model = "mini",
+    recipe: Annotated[
+        str, typer.Option(help="Settings to start from: default or mini.")
+    ] = "default",
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file, or a run.json, with the recipe's settings.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
+    ] = None,
+    from_adapter: Annotated[
+        Path | None, typer.Option(help="Start from this adapter, with a schedule of its own.")
+    ] = None,
+    heldout: Annotated[
+        Path | None, typer.Option(help="Data sets to score the adapter on at the end.")
+    ] = None,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in the folder.")] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
+    from b2ner_cli import training_run
+
+    console.set_up_logging(quiet, verbose)
+    chosen = training_run.read_recipe(recipe, config, set_ or [])
+    with console.Steps(quiet) as steps:
+        training_run.run(
+            data, model, output, chosen, only=only or [], from_adapter=from_adapter,
+            heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
+            device=device, show=steps.show,
+        )  # fmt: skip
+    if not quiet:
+        console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
+
+
+@cache_app.command("info")
+def cache_info(
+    cache: CachePath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where answers are kept, how many and how large."""
+    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
+
+    console.set_up_logging(False, 0)
+    path = cache or cache_directory() / FILE_NAME
+    answers, size = 0, 0
+    if path.exists():
+        with Cache.open(path) as opened:
+            info = opened.info()
+            answers, size = info.answers, info.bytes
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), "answers": answers, "bytes": size}))
+    else:
+        typer.echo(f"{path}: {answers:,} answers, {size / 1e6:.1f} MB")
+
+
+@cache_app.command("clear")
+def cache_clear(cache: CachePath = None) -> None:
+    """Forget all answers."""
+    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
+
+    console.set_up_logging(False, 0)
+    path = cache or cache_directory() / FILE_NAME
+    cleared = 0
+    if path.exists():
+        with Cache.open(path) as opened:
+            cleared = opened.clear()
+    typer.echo(f"{path}: {cleared:,} answers cleared")
+
+
+def _sources(inputs: Iterable[str] | None) -> list[str]:
+    sources = list(inputs or ())
+    if sources:
+        return sources
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("nothing to tag", "name files, or pipe documents in: cat x | b2ner tag -")
+    return ["-"]
+
+
+def _stdin() -> Any:
+    # A reader of its own: a thread that waits in sys.stdin would hold up the interpreter's exit.
+    return open(0, "rb", closefd=False)
+
+
+def _is_live(sources: Iterable[str]) -> bool:
+    """Whether an input is a pipe or a terminal, on which documents may take their time."""
+    from b2ner_cli.formats.sources import is_stream
+
+    return any(is_stream("/dev/stdin" if source == "-" else source) for source in sources)
+
+
+def _batch_tokens(value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise UsageError(f"--batch-tokens {value}: not a number of tokens", "give auto or a number")
+    return int(value)
+
+
+def _cache_path(path: Path | None, off: bool) -> Path | None:
+    """Where the run keeps answers, None for nowhere."""
+    if off:
+        return None
+    from b2ner_cli.cache import FILE_NAME, cache_directory
+
+    return path or cache_directory() / FILE_NAME
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code that says how it went."""
+    # transformers looks for progress bars and telemetry settings when it is imported
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app(standalone_mode=True)
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+        if isinstance(exit_.__context__, BrokenPipeError):  # Typer makes a 1 of `| head`
+            os._exit(0)
+    except B2nerError as error:
+        console.show_error(error)
+        code = 2
+    except MemoryError:
+        console.show_error(B2nerError("out of memory", "try a smaller --batch-tokens"))
+        code = 2
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Flush and exit without waiting for a reader that may be stuck on a pipe."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(0)
+    except OSError as error:
+        console.show_error(OutputError(f"cannot write standard output: {error.strerror}"))
+        code = code or 2
+    sys.stderr.flush()
+    os._exit(code)

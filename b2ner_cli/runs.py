@@ -1,0 +1,264 @@
+"""Whole runs: documents through a tagger into an output file, for `tag` and for `predict`.
+
+What can be refused is refused before a model is loaded. A `Ledger` hears of every result and bad
+record; how they are shown is its matter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from b2ner_cli import formats, prompts, tagging
+from b2ner_cli.cache import Cache
+from b2ner_cli.document import BadRecord, Document, Entity, Result
+from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageError
+from b2ner_cli.formats import b2nerd, jsonl, predictions
+from b2ner_cli.formats.conll import Tokens
+from b2ner_cli.labels import LabelSet, as_language, detect_language
+
+log = logging.getLogger("b2ner")
+
+_IDS = 100_000  # explicit ids remembered to warn of repeats: 10 MB, whatever the input's size
+
+
+class Ledger(Protocol):
+    """Counts what a run does."""
+
+    dropped: int
+
+    def result(self, result: Result) -> None:
+        """A document was tagged."""
+
+    def bad_record(self, record: BadRecord) -> None:
+        """A record could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagJob:
+    """What `tag` was asked to do; `settings` are those of `Tagger.load`."""
+
+    documents: Iterable[Document | BadRecord]
+    labels: LabelSet | None
+    model: str
+    settings: dict[str, Any]
+    output: str | None
+    kind: str
+    tokens: str
+    resume: bool
+    force: bool
+    strict: bool
+    cache: Path | None
+    live: bool
+
+
+def tag(job: TagJob, ledger: Ledger) -> None:
+    """Tag a job's documents into its output.
+
+    Raises B2nerError when the run cannot go on; what is written stays and can be resumed.
+    """
+
+    def dropped(entity: Entity) -> None:
+        ledger.dropped += 1
+
+    header, encode = formats.writer(job.kind, tokens=_tokens(job.tokens), on_dropped=dropped)
+    with ExitStack() as stack:
+        output = stack.enter_context(
+            formats.open_output(
+                job.output, format=job.kind, header=header, force=job.force, resume=job.resume
+            )
+        )
+        if output.reason:
+            log.log(NOTICE, "%s", output.reason)
+        if output.complete:
+            return
+        documents = tagging.with_labels(_watch_ids(job.documents), job.labels)
+        if output.done:
+            documents = _check_resumed(documents, output)
+        from b2ner_cli.tagger import Tagger
+
+        cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
+        tagger = Tagger.load(job.model, job.labels, cache=cache, **job.settings)
+        for item in tagging.tag(
+            documents, tagger.engine, job.labels, tagger.options, cache,
+            skip=output.done, live=job.live,
+        ):  # fmt: skip
+            if isinstance(item, BadRecord):
+                if job.strict:
+                    raise InputError(f"{item.origin}: {item.message}", item.hint)
+                ledger.bad_record(item)
+            else:
+                output.write(encode(item))
+                ledger.result(item)
+
+
+def predict(
+    data: Path,
+    folder: Path,
+    split: str,
+    only: Sequence[str],
+    limit: int | None,
+    model: str,
+    settings: dict[str, Any],
+    cache_path: Path | None,
+    resume: bool,
+    force: bool,
+    ledger: Ledger,
+) -> None:
+    """Answer a split of every data set under `data` with the set's own labels, verbatim.
+
+    Writes ``folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
+    """
+    chosen = _chosen(data, split, only)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}") from None
+    with ExitStack() as stack:
+        output = stack.enter_context(
+            formats.open_output(
+                str(folder / predictions.FILE_NAME), format="jsonl", force=force, resume=resume
+            )
+        )
+        if output.reason:
+            log.log(NOTICE, "%s", output.reason)
+        if output.complete:
+            return
+        from b2ner_cli.tagger import Tagger
+
+        cache = stack.enter_context(Cache.open(cache_path)) if cache_path else None
+        tagger = Tagger.load(model, cache=cache, **settings)
+        done = output.done
+        for dataset in chosen:
+            documents = [
+                replace(document, labels=document.labels or dataset.labels)
+                for document in islice(b2nerd.read_split(dataset, split, log.warning), limit)
+            ]
+            options = replace(tagger.options, language=dataset.language)
+            skip, done = min(done, len(documents)), max(0, done - len(documents))
+            for item in tagging.tag(documents, tagger.engine, None, options, cache, skip=skip):
+                if isinstance(item, BadRecord):
+                    raise DataError(f"{item.origin}: {item.message}", item.hint)
+                output.write(predictions.encode(_prediction(dataset, item)))
+                ledger.result(item)
+
+
+def preview(
+    documents: Iterable[Document | BadRecord],
+    model: str,
+    adapter: str | None,
+    revision: str | None,
+    labels: LabelSet | None,
+    language: str,
+    max_answer: int,
+    most: int = 3,
+) -> Iterator[str]:
+    """The first documents' prompts and their token counts, from the tokenizer alone."""
+    from b2ner_cli import backbone
+
+    source = backbone.locate(model, adapter, revision)
+    tokenizer = backbone.load_tokenizer(source)
+    shown = 0
+    for item in tagging.with_labels(documents, labels):
+        if isinstance(item, BadRecord):
+            yield f"# {item.origin}: {item.message}"
+            continue
+        asked = LabelSet(item.labels) if item.labels else labels
+        assert asked is not None  # with_labels lets no document through without
+        spoken = detect_language(item.text) if language == "auto" else as_language(language)
+        prompt = prompts.render(asked, item.text, spoken)
+        prefix, own = (
+            tokenizer.count(prompt.prefix) + len(tokenizer.bos),
+            tokenizer.count(prompt.own),
+        )
+        counts = f"{prefix} shared + {own} own tokens, answer up to {max_answer}"
+        yield f"# {item.origin or item.id}: {counts}"
+        yield prompt.text
+        yield ""
+        shown += 1
+        if shown == most:
+            return
+
+
+def _chosen(data: Path, split: str, only: Sequence[str]) -> list[b2nerd.DataSet]:
+    """The NER sets under `data` that have the split, or those named."""
+    if split not in ("train", "dev", "test"):
+        raise UsageError(f"no split {split!r}", "choose train, dev or test")
+    found = {f"{d.task}_{d.name}": d for d in b2nerd.datasets(data) if d.kind == "NER"}
+    if missing := [name for name in only if name not in found]:
+        raise DataError(f"{data} has no data set {missing[0]}", f"it has {', '.join(found)}")
+    wanted = [dataset for name, dataset in found.items() if not only or name in only]
+    have = [d for d in wanted if split in d.splits or (split == "train" and "dev" in d.splits)]
+    if only and len(have) < len(wanted):
+        lacking = next(d for d in wanted if d not in have)
+        raise DataError(f"{lacking.path}: no {split}.json", f"it has {', '.join(lacking.splits)}")
+    if not have:
+        raise DataError(f"no data set under {data} has a {split} split")
+    return have
+
+
+def _prediction(dataset: b2nerd.DataSet, result: Result) -> predictions.PredictionRecord:
+    document = result.document
+    labels = LabelSet(document.labels or dataset.labels)
+    language = as_language(dataset.language)
+    said = [answer.strip() for answer in result.answers]
+    spoken = [answer for answer in said if answer and answer != prompts.NONE.strip()]
+    return predictions.PredictionRecord(
+        task="NER",
+        dataset=dataset.name,
+        language=dataset.language,
+        id=document.id,
+        sentence=document.text,
+        instruction=prompts.render(labels, document.text, language).text,
+        gold=prompts.answer(document.mentions or ()).strip(),
+        predicted="; ".join(spoken) or prompts.NONE.strip(),
+        entities=result.entities,
+    )
+
+
+def _check_resumed(
+    documents: Iterable[Document | BadRecord], output: formats.Output
+) -> Iterator[Document | BadRecord]:
+    """Pass documents on, making sure that the last one written is the one it should be."""
+    seen = 0
+    for document in documents:
+        if isinstance(document, Document):
+            seen += 1
+            if seen == output.done and not jsonl.continues(output.last, document):
+                raise OutputError(
+                    f"{output.part} was not written from this input: record {seen} differs",
+                    "give the same input and options, or start over with --force",
+                )
+        yield document
+    if seen < output.done:
+        raise OutputError(
+            f"{output.part} holds {output.done:,} documents, the input only {seen:,}",
+            "give the same input and options, or start over with --force",
+        )
+
+
+def _watch_ids(documents: Iterable[Document | BadRecord]) -> Iterator[Document | BadRecord]:
+    """Pass documents on, warning of ids that come twice among the first of them."""
+    seen: set[int] = set()
+    for document in documents:
+        if isinstance(document, Document) and len(seen) < _IDS and document.id != document.origin:
+            name = hash(document.id)
+            if name in seen:
+                log.warning("%s: id %r comes again; it is kept", document.origin, document.id)
+            seen.add(name)
+        yield document
+
+
+def _tokens(name: str) -> Tokens:
+    if name == "auto":
+        return "auto"
+    if name == "whitespace":
+        return "whitespace"
+    if name == "char":
+        return "char"
+    raise UsageError(f"no tokens {name!r}", "choose auto, whitespace or char")

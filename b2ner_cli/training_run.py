@@ -1,0 +1,307 @@
+"""A training run as a whole: recipe in, adapter with its card and run.json out.
+
+OUT/adapter/             peft adapter; a copy of run.json stands beside the weights
+OUT/card.md              data, licences, settings and scores, for people
+OUT/run.json             the same for programs; `--config run.json` repeats the run
+OUT/log.jsonl            one line a step
+OUT/checkpoints/         what --resume goes on from
+OUT/heldout/             predictions on the held-out sets, if any were given
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from b2ner_cli import __version__, corpus
+from b2ner_cli.errors import OutputError, UsageError
+from b2ner_cli.training import Progress, Recipe, Trained, train
+
+# What the shipped adapter was trained with: prefixes shared by eight documents, texts of a
+# sentence or two, the lower third of the layers left as they are.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "mini": {
+        "batch": 24,
+        "group": 8,
+        "first_layer": 6,
+        "per_set": 520,
+        "per_label": 150,
+        "longest": 200,
+    },
+}
+
+
+def read_recipe(name: str, config: Path | None, settings: Sequence[str]) -> Recipe:
+    """Build a recipe: a named one, then a TOML file or run.json, then ``key=value`` settings."""
+    if name not in RECIPES:
+        raise UsageError(f"no recipe {name!r}", f"choose from {', '.join(RECIPES)}")
+    chosen = dict(RECIPES[name])
+    if config is not None:
+        chosen |= _read_config(config)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: not KEY=VALUE", "for example --set epochs=2")
+        chosen[key.strip()] = value.strip()
+    types: dict[str, Any] = {key: type(value) for key, value in dataclasses.asdict(Recipe()).items()}
+    typed: dict[str, Any] = {}
+    for key, value in chosen.items():
+        if key not in types:
+            raise UsageError(f"no setting {key!r}", f"settings: {', '.join(types)}")
+        try:
+            typed[key] = types[key](value)
+        except (TypeError, ValueError):
+            raise UsageError(f"{key}={value}: not {types[key].__name__}") from None
+    return Recipe(**typed)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return dict(json.loads(text)["recipe"])
+        return tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no recipe: {error}", "give TOML, or a run.json") from None
+
+
+def run(
+    data: Path,
+    model: str,
+    out: Path,
+    recipe: Recipe,
+    *,
+    only: Sequence[str] = (),
+    from_adapter: Path | None = None,
+    heldout: Path | None = None,
+    checkpoint_every: int = 100,
+    resume: bool = False,
+    force: bool = False,
+    device: str = "auto",
+    show: Callable[[int, int, str], None] = lambda step, steps, message: None,
+) -> None:
+    """Train, score on held-out sets if given, and write adapter, card and run.json."""
+    _prepare_folder(out, resume, force)
+    keep_freed_memory()
+    caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    picks = corpus.choose(data, caps, recipe.seed, only)
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+
+        def report(progress: Progress) -> None:
+            log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
+            log.flush()
+            left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
+            speed = progress.documents / max(progress.seconds, 1e-9)
+            show(
+                progress.step,
+                progress.steps,
+                f"loss {progress.loss:.3f}, {speed:.1f} documents/s, {left / 60:.0f} min left",
+            )
+
+        trained = train(
+            picks, model, out, recipe, from_adapter=from_adapter, resume=resume, device=device,
+            checkpoint_every=checkpoint_every, report=report,
+        )  # fmt: skip
+    record = describe(model, recipe, trained, only, from_adapter)
+    write_record(out, record)
+    if heldout is not None:
+        record["heldout"] = score_heldout(out, model, heldout, device)
+        write_record(out, record)
+    sources = read_sources(data)
+    (out / "card.md").write_text(card(record, sources), encoding="utf-8")
+    shutil.copy(out / "card.md", out / "adapter" / "README.md")
+
+
+def describe(
+    model: str,
+    recipe: Recipe,
+    trained: Trained,
+    only: Sequence[str],
+    from_adapter: Path | None,
+) -> dict[str, Any]:
+    """What run.json says of a run."""
+    import torch
+    import transformers
+
+    return {
+        "b2ner": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "model": model,
+        "from_adapter": str(from_adapter) if from_adapter else None,
+        "only": list(only),
+        "recipe": dataclasses.asdict(recipe),
+        "longest_document_tokens": trained.longest,
+        "steps": trained.steps,
+        "documents": trained.documents,
+        "left_out_as_too_long": trained.too_long,
+        "final_loss": trained.loss,
+        "seconds": round(trained.seconds),
+        "data": {
+            pick.name: {
+                "documents": len(pick.documents),
+                "read": pick.read,
+                "labels": len(pick.labels),
+                "mentions_left_out_for_semicolons": pick.unsayable,
+            }
+            for pick in trained.picks
+        },
+    }
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    """Write run.json, beside the adapter's weights too, where tagging looks for it."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    for path in (out / "run.json", out / "adapter" / "run.json"):
+        path.write_text(text, encoding="utf-8")
+
+
+def score_heldout(out: Path, model: str, heldout: Path, device: str) -> dict[str, Any]:
+    """Predict the test split of every held-out set with the adapter and score it."""
+    from b2ner_cli import runs, scoring
+    from b2ner_cli.cache import FILE_NAME, cache_directory
+
+    class Silent:
+        dropped = 0
+
+        def result(self, result: object) -> None: ...
+
+        def bad_record(self, record: object) -> None: ...
+
+    settings = {"adapter": str(out / "adapter"), "device": device}
+    folder = out / "heldout"
+    runs.predict(
+        heldout, folder, "test", [], None, model, settings,
+        cache_directory() / FILE_NAME, False, True, Silent(),
+    )  # fmt: skip
+    return scoring.evaluate(folder, metric="paper").as_dict()
+
+
+def read_sources(data: Path) -> dict[str, dict[str, str]]:
+    """Licence and source of each set, from a Markdown table DATASETS.md in or above the folder.
+
+    The table needs the columns task, data set, licence... and source...; {} where there is none.
+    """
+    for folder in (data, data.parent):
+        path = folder / "DATASETS.md"
+        if not path.is_file():
+            continue
+        rows = [
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("|")
+        ]
+        if not rows:
+            continue
+        columns = {name.split(" ")[0]: index for index, name in enumerate(rows[0])}
+        if not {"task", "data", "licence", "source"} <= set(columns):
+            continue
+        return {
+            f"{row[columns['task']]}_{row[columns['data']]}": {
+                "licence": row[columns["licence"]],
+                "source": row[columns["source"]],
+            }
+            for row in rows[1:]
+            if len(row) == len(rows[0])
+        }
+    return {}
+
+
+def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
+    """The adapter's card: what it is, what it was trained on, how it scored."""
+    recipe = record["recipe"]
+    lines = [
+        f"# LoRA adapter for {record['model']}",
+        "",
+        "Answers the B2NER named entity prompts (English, Chinese, German, Spanish and Dutch "
+        "templates). Trained by `b2ner train`.",
+        "",
+        f"{record['documents']:,} documents, {record['steps']:,} steps, mean loss of the last 50 "
+        f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
+        f"transformers {record['transformers']}.",
+        "",
+        "## Settings",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in recipe.items()),
+    ]
+    if scores := record.get("heldout"):
+        lines += ["", "## Held-out scores", "", *_scores(scores)]
+    lines += [
+        "",
+        "## Training data",
+        "",
+        "| data set | documents | of | licence | source |",
+        "|---|---|---|---|---|",
+    ]
+    for name, counts in record["data"].items():
+        source = sources.get(name, {})
+        lines.append(
+            f"| {name} | {counts['documents']:,} | {counts['read']:,} | "
+            f"{source.get('licence', 'not stated')} | {source.get('source', 'not stated')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _scores(report: dict[str, Any]) -> list[str]:
+    lines = [
+        "Metric of the paper (set of label and surface, micro F1 a set), test splits, free greedy "
+        "decoding, the sets' own label names verbatim. None of these sets was trained on.",
+        "",
+        "| data set | F1 | precision | recall | mentions not in the text | labels not asked for |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, scores in report["datasets"].items():
+        shares = [scores["f1"], scores["precision"], scores["recall"], scores["unlocated"]]
+        invalid = scores["invalid_labels"] or 0.0
+        cells = " | ".join(f"{100 * share:.1f}" for share in [*shares, invalid])
+        lines.append(f"| {name} | {cells} |")
+    return lines
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed blocks: giving each activation back costs a page fault a page."""
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library
+        return
+    mmap_threshold, trim_threshold, mmap_max = -3, -1, -4
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)
+    mallopt(mmap_max, 0)
+
+
+def _prepare_folder(out: Path, resume: bool, force: bool) -> None:
+    ours = ("adapter", "checkpoints", "heldout", "card.md", "run.json", "log.jsonl")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        present = [name for name in ours if (out / name).exists()]
+        if present and not resume and not force:
+            raise OutputError(
+                f"{out} holds a run already ({present[0]})",
+                "go on with --resume, replace it with --force, or name another folder",
+            )
+        for name in present if force and not resume else ():
+            path = out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}") from None
+
+
+__all__ = ["RECIPES", "card", "read_recipe", "read_sources", "run"]

