@@ -135,9 +135,16 @@ def load(
     source = locate(model, adapter, revision)
     where = choose_device(device)
     kind = choose_dtype(dtype, where.value)
-    network, tokenizer = load_parts(source, DTYPES[kind.value])
+    wanted = DTYPES[kind.value]
     if source.adapter:
+        network, tokenizer = load_parts(source, _merging_dtype(source, kind.value))
         adapters.merge(network, source.adapter)
+        # Parameters alone: `to` would round buffers, too, the rotary frequencies among them.
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(wanted)
+        network.config.dtype = wanted
+    else:
+        network, tokenizer = load_parts(source, wanted)
     try:
         network.to(where.value)
     except RuntimeError as error:
@@ -147,6 +154,15 @@ def load(
     network.eval().requires_grad_(False)
     context = getattr(network.config, "max_position_embeddings", None) or 2048
     return Backbone(source, network, tokenizer, where.value, kind.value, context, (where, kind))
+
+
+def _merging_dtype(source: Source, wanted: str) -> torch.dtype:
+    """float32, unless the weights are stored as they are wanted: they lose nothing then."""
+    if source.gguf_file:
+        return torch.float32
+    config = read_json(source.directory / "config.json", ModelError)
+    stored = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
+    return DTYPES[wanted] if stored == wanted else torch.float32
 
 
 def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:

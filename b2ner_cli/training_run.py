@@ -212,7 +212,7 @@ def read_sources(data: Path) -> dict[str, dict[str, str]]:
                 "source": row[columns["source"]],
             }
             for row in rows[1:]
-            if len(row) == len(rows[0])
+            if len(row) == len(rows[0]) and set(row[0]) != {"-"}  # the line under the header
         }
     return {}
 

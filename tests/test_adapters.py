@@ -194,7 +194,7 @@ def test_missing_layer_leaves_the_model_alone(prepared, tmp_path):
 
 
 def test_missing_directory(tmp_path):
-    with pytest.raises(ModelError, match="cannot read adapter .*nowhere") as caught:
+    with pytest.raises(ModelError, match=r"cannot read adapter .*nowhere") as caught:
         adapters.read(tmp_path / "nowhere")
     assert caught.value.hint
 

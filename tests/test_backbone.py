@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from b2ner_cli import adapters, backbone, mini
 from b2ner_cli.errors import ModelError, UsageError
-from tests.tiny import tiny_adapter
+from tests.tiny import tiny_adapter, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,6 @@ def test_hub_without_network():
     error = refused("nobody/no-such-model")
     assert "cannot get model nobody/no-such-model from the hub" in error.message
     assert "local directory" in error.hint
-    assert "cannot get adapter" in refused("nobody/model", None).message.replace("model n", "adapter n")
     assert time.monotonic() - began < 5
 
 
@@ -265,17 +264,44 @@ def test_load(loaded, tiny_llama):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma"])
-def test_load_merges_before_rounding(request, tmp_path, architecture):
+def test_adapter_is_merged_exactly_and_rounded_once(request, tmp_path, architecture):
     directory = request.getfixturevalue(f"tiny_{architecture}")
     adapter = tiny_adapter(tmp_path / "adapter", directory)
     exact = load(directory, str(adapter)).model.state_dict()
     bare = load(directory).model.state_dict()
     half = backbone.load(str(directory), str(adapter), device="cpu", dtype="bfloat16")
     assert half.dtype == "bfloat16"
+    assert half.model.dtype == half.model.config.dtype == torch.bfloat16
     names = {f"{update.module}.weight" for update in adapters.read(adapter)}
     for name, value in half.model.state_dict().items():
         assert torch.equal(exact[name], bare[name]) == (name not in names)
         assert torch.equal(value, exact[name].to(torch.bfloat16)), name
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma"])
+def test_merged_model_computes_like_one_stored_merged(request, tmp_path, architecture):
+    # rounding the rotary frequencies as well would show far into a text
+    directory = request.getfixturevalue(f"tiny_{architecture}")
+    adapter = tiny_adapter(tmp_path / "adapter", directory)
+    load(directory, str(adapter)).model.save_pretrained(tmp_path / "merged")
+    tiny_tokenizer().save_pretrained(tmp_path / "merged")
+    ids = torch.arange(400)[None] % 256 + 3
+    one = backbone.load(str(directory), str(adapter), device="cpu", dtype="bfloat16")
+    other = backbone.load(str(tmp_path / "merged"), device="cpu", dtype="bfloat16")
+    assert torch.equal(one.model(ids).logits, other.model(ids).logits)
+
+
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])
+def test_weights_stored_in_half_precision(model, tmp_path, wanted):
+    adapter = tiny_adapter(tmp_path / "adapter", model)
+    backbone.load(str(model), device="cpu", dtype="bfloat16").model.save_pretrained(model)
+    assert json.loads((model / "config.json").read_text())["dtype"] == "bfloat16"
+    stored = load_file(model / "model.safetensors")
+    merged = backbone.load(str(model), str(adapter), device="cpu", dtype=wanted).model.state_dict()
+    for update in adapters.read(adapter):
+        name = f"{update.module}.weight"
+        expected = stored[name].float() + update.delta()
+        assert torch.equal(merged[name], expected.to(backbone.DTYPES[wanted]))
 
 
 def test_several_stops(model):
@@ -335,7 +361,10 @@ def drop_tensor(path):
     [
         ("config.json", lambda path: path.write_text("{")),
         ("config.json", lambda path: path.write_text("[]")),
-        ("config.json", lambda path: path.write_text('{"model_type": "llama", "hidden_size": "x"}')),
+        (
+            "config.json",
+            lambda path: path.write_text('{"model_type": "llama", "hidden_size": "x"}'),
+        ),
         ("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100])),
         ("model.safetensors", lambda path: path.write_bytes(b"junk")),
         ("model.safetensors", lambda path: path.rename(path.with_name("other.safetensors"))),

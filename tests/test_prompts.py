@@ -248,9 +248,7 @@ def test_token_across_a_border_counts_for_both():
 
 
 def test_joined_surface_is_scored_whole():
-    (mention,) = parse(
-        completion((" person: a", 0.5), (";", 0.5), (" b", 0.5)), LABELS, "a; b"
-    )[0]
+    (mention,) = parse(completion((" person: a", 0.5), (";", 0.5), (" b", 0.5)), LABELS, "a; b")[0]
     assert mention.score == pytest.approx(0.5)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import peft
 import pytest
@@ -188,9 +189,7 @@ def test_from_adapter_of_another_model(tiny_llama, tmp_path):
     start = tiny_adapter(tmp_path / "start", other)
     with pytest.raises(ModelError, match="does not fit the model: size mismatch"):
         run(tiny_llama, tmp_path, from_adapter=start)
-    deep = tiny_adapter(
-        tmp_path / "deep", tiny_model(tmp_path / "deeper", num_hidden_layers=3)
-    )
+    deep = tiny_adapter(tmp_path / "deep", tiny_model(tmp_path / "deeper", num_hidden_layers=3))
     with pytest.raises(ModelError, match=r"does not fit the model: no .*layers\.2\."):
         run(tiny_llama, tmp_path, from_adapter=deep)
 
@@ -240,7 +239,7 @@ def test_damaged_checkpoint(undisturbed, tiny_llama, tmp_path, how):
     good = undisturbed[0] / "checkpoints" / "step-000006" / "state.safetensors"
     (folder / "state.safetensors").write_bytes(good.read_bytes())
     damage(folder / "state.safetensors", how)
-    with pytest.raises(B2nerError, match="cannot resume from .*step-000006") as caught:
+    with pytest.raises(B2nerError, match=r"cannot resume from .*step-000006") as caught:
         run(tiny_llama, tmp_path, resume=True)
     assert "remove it" in caught.value.hint
 
@@ -249,7 +248,7 @@ def test_damaged_checkpoint(undisturbed, tiny_llama, tmp_path, how):
 def test_checkpoint_of_another_rank(tiny_llama, tmp_path, before, after):
     # a rank of 1 would broadcast to any other
     run(tiny_llama, tmp_path, data=picks(4), checkpoint_every=1, recipe={"rank": before})
-    with pytest.raises(B2nerError, match="cannot resume from .*lora_A"):
+    with pytest.raises(B2nerError, match=r"cannot resume from .*lora_A"):
         run(tiny_llama, tmp_path, resume=True, recipe={"rank": after})
 
 
@@ -308,6 +307,6 @@ def test_warm_cosine():
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert 0 < rates[-1] < 0.01
     assert warm_cosine(0, 1, 0.0) == 1.0

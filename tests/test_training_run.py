@@ -1,0 +1,101 @@
+"""Recipes from names, files and settings; cards and sources."""
+
+import json
+
+import pytest
+
+from b2ner_cli.errors import OutputError, UsageError
+from b2ner_cli.training import Recipe
+from b2ner_cli.training_run import RECIPES, _prepare_folder, card, read_recipe, read_sources
+
+RECORD = {
+    "b2ner": "0.1.0",
+    "torch": "2.13.0",
+    "transformers": "5.23.0",
+    "model": "mini",
+    "recipe": {"rank": 32},
+    "steps": 10,
+    "documents": 1200,
+    "final_loss": 0.5,
+    "data": {"NER_en_Zoo": {"documents": 1200, "read": 3000}},
+}
+
+
+def test_settings_win_over_file_and_file_over_recipe(tmp_path):
+    config = tmp_path / "recipe.toml"
+    config.write_text("rank = 8\nbatch = 16\ngroup = 4\n")
+    recipe = read_recipe("mini", config, ["rank=4", "learning_rate=2e-4"])
+    assert (recipe.rank, recipe.batch, recipe.learning_rate) == (4, 16, 2e-4)
+    assert recipe.first_layer == RECIPES["mini"]["first_layer"]
+
+
+def test_run_json_gives_the_same_recipe_again(tmp_path):
+    from dataclasses import asdict
+
+    recipe = Recipe(rank=4, epochs=0.5, seed=7)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"recipe": asdict(recipe)}))
+    assert read_recipe("default", path, []) == recipe
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (["rang=4"], "no setting 'rang'"),
+        (["rank"], "not KEY=VALUE"),
+        (["rank=many"], "rank=many: not int"),
+        (["batch=5"], "no multiple"),
+    ],
+)
+def test_bad_settings_say_what_is_wrong(settings, message):
+    with pytest.raises(UsageError, match=message):
+        read_recipe("default", None, settings)
+
+
+@pytest.mark.parametrize("content", ["[[", '{"no": 1}'])
+def test_bad_config_files(tmp_path, content):
+    path = tmp_path / ("run.json" if content.startswith("{") else "recipe.toml")
+    path.write_text(content)
+    with pytest.raises(UsageError, match="holds no recipe"):
+        read_recipe("default", path, [])
+
+
+def test_unknown_recipe_lists_the_known():
+    with pytest.raises(UsageError) as caught:
+        read_recipe("maxi", None, [])
+    assert "mini" in caught.value.hint
+
+
+def test_sources_come_from_the_table_beside_or_above_the_data(tmp_path):
+    data = tmp_path / "open"
+    data.mkdir()
+    (tmp_path / "DATASETS.md").write_text(
+        "| use | task | data set | licence (as stated) | source repository @ commit |\n"
+        "|---|---|---|---|---|\n"
+        "| train | NER_en | Zoo | CC0 | zoo/animals @ abc123 |\n"
+    )
+    assert read_sources(data) == {
+        "NER_en_Zoo": {"licence": "CC0", "source": "zoo/animals @ abc123"}
+    }
+    assert read_sources(tmp_path / "open" / "deeper" / "still") == {}
+
+
+def test_card_lists_data_with_licences_and_scores():
+    scores = {"f1": 0.251, "precision": 0.3, "recall": 0.2, "unlocated": 0.05}
+    report = {"datasets": {"NER_en_Held": {**scores, "invalid_labels": 0.01}}}
+    sources = {"NER_en_Zoo": {"licence": "CC0", "source": "zoo/animals @ abc123"}}
+    text = card({**RECORD, "heldout": report}, sources)
+    assert "| NER_en_Zoo | 1,200 | 3,000 | CC0 | zoo/animals @ abc123 |" in text
+    assert "| NER_en_Held | 25.1 | 30.0 | 20.0 | 5.0 | 1.0 |" in text
+    assert "| rank | 32 |" in text
+
+
+def test_a_run_is_not_overwritten_unasked(tmp_path):
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    with pytest.raises(OutputError) as caught:
+        _prepare_folder(tmp_path, resume=False, force=False)
+    assert "--resume" in caught.value.hint
+    _prepare_folder(tmp_path, resume=True, force=False)
+    assert (tmp_path / "log.jsonl").exists()
+    _prepare_folder(tmp_path, resume=False, force=True)
+    assert not (tmp_path / "log.jsonl").exists()
