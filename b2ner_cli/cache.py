@@ -350,9 +350,10 @@ def _row(key: bytes, answer: Completion) -> Row | None:
 def _read(row: Row) -> Completion | None:
     """The inverse; None for what cannot be read, which is then answered anew."""
     try:
-        text, stop, prompt_tokens, ends = orjson.loads(row[1])
-        kind = "f" if len(row[2]) == 4 * len(ends) else "d"
-        logprobs = struct.unpack(f"<{len(ends)}{kind}", row[2])
+        _, fields, packed = row
+        text, stop, prompt_tokens, ends = orjson.loads(fields)
+        kind = "f" if len(packed) == 4 * len(ends) else "d"
+        logprobs = struct.unpack(f"<{len(ends)}{kind}", packed)
         return Completion(text, logprobs, tuple(ends), stop, prompt_tokens)
     except (ValueError, TypeError, struct.error):
         return None

@@ -20,8 +20,10 @@ from b2ner_cli.errors import B2nerError, OutputError
 _KEPT = 2
 
 
-def save(out: Path, network: Any, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write a checkpoint of the state after `step` steps; the newest two are kept."""
+def save(
+    out: Path, network: Any, optimizer: torch.optim.Optimizer, step: int, notes: dict[str, str]
+) -> None:
+    """Write a checkpoint of the state after `step` steps, with notes; the newest two are kept."""
     folder = out / "checkpoints"
     target = folder / f"step-{step:06d}"
     tensors = {}
@@ -34,7 +36,7 @@ def save(out: Path, network: Any, optimizer: torch.optim.Optimizer, step: int) -
         work = folder / f".{target.name}.part"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        save_file(tensors, work / "state.safetensors", metadata={"step": str(step)})
+        save_file(tensors, work / "state.safetensors", metadata={**notes, "step": str(step)})
         _sync(work / "state.safetensors")
         shutil.rmtree(target, ignore_errors=True)
         work.rename(target)
@@ -53,14 +55,17 @@ def latest(out: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_latest(out: Path, network: Any, optimizer: torch.optim.Optimizer) -> int:
-    """Restore the newest checkpoint in place and return its step; 0 where there is none."""
+def load_latest(
+    out: Path, network: Any, optimizer: torch.optim.Optimizer
+) -> tuple[int, dict[str, str]]:
+    """Restore the newest checkpoint in place; its step and notes, (0, {}) where there is none."""
     checkpoint = latest(out)
     if checkpoint is None:
-        return 0
+        return 0, {}
     try:
         with safe_open(checkpoint / "state.safetensors", framework="pt") as stored:
-            step = int((stored.metadata() or {})["step"])
+            notes = dict(stored.metadata() or {})
+            step = int(notes.pop("step"))
             with torch.no_grad():
                 for name, parameter in _trained(network):
                     weight = stored.get_tensor(f"weight/{name}")
@@ -77,7 +82,7 @@ def load_latest(out: Path, network: Any, optimizer: torch.optim.Optimizer) -> in
             f"cannot resume from {checkpoint}: {error}",
             "it is of another recipe or damaged; remove it, or train into another directory",
         ) from None
-    return step
+    return step, notes
 
 
 def save_adapter(directory: Path, network: Any, base: str) -> None:

@@ -127,8 +127,9 @@ class Result:
     answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        text = self.document.text
         for entity in self.entities:
-            check_entity(self.document.text, entity)
+            check_entity(text, entity)
 
 
 def check_entity(text: str, entity: Entity) -> None:

@@ -11,14 +11,17 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
+from operator import attrgetter
 
 from b2ner_cli.document import Entity, How, Mention
 
 Span = tuple[int, int]
+
+_PLACE = attrgetter("start", "end", "label")
 
 # Occurrences inside words that are looked at before the search for a whole word is given up:
 # only texts of megabytes with a surface of one or two letters come this far.
@@ -66,41 +69,43 @@ def locate(
     With `all_occurrences` each found surface is tagged wherever else it stands, if no entity of
     its label is there already.
     """
-    search = _Search(text, {mention.surface.strip() for mention in mentions})
+    surfaces = [mention.surface.strip() for mention in mentions]
+    search = _Search(text, surfaces)
     entities: list[Entity] = []
     unlocated: list[Mention] = []
-    found: list[tuple[Mention, _Places]] = []
-    labels_at: dict[Span, set[str]] = {}
-    placed: set[tuple[str, str]] = set()
-    for mention in mentions:
-        places = search.places(mention.surface.strip()) if mention.label else _NOWHERE
-        first = places.at(0)
-        if first is None:
-            unlocated.append(mention)
-            continue
-        said = (mention.label, mention.surface)
-        span = search.free(places, labels_at)
-        if span is None:
-            if said in placed or mention.label in labels_at.get(first, ()):
+    found: list[Mention] = []
+    labels_at: dict[Span, list[str]] = {}
+    for mention, surface in zip(mentions, surfaces, strict=True):
+        how: How = "exact"
+        span = search.obvious(surface) if mention.label else None
+        if span is None or span in labels_at:
+            places = search.places(surface) if mention.label else _NOWHERE
+            how, first = places.how, places.at(0)
+            if first is None:
+                unlocated.append(mention)
                 continue
-            span = first
-        labels_at.setdefault(span, set()).add(mention.label)
-        placed.add(said)
-        found.append((mention, places))
-        entities.append(_entity(text, span, mention, places.how))
+            span = search.free(places, labels_at)
+            if span is None:
+                if mention.label in labels_at.get(first, ()) or _repeats(mention, found):
+                    continue
+                span = first
+        labels_at.setdefault(span, []).append(mention.label)
+        found.append(mention)
+        start, end = span
+        entities.append(Entity(start, end, mention.label, text[start:end], mention.score, how))
     if all_occurrences:
-        found.sort(key=lambda pair: -len(pair[0].surface))
-        entities.extend(_others(text, entities, found))
-    entities.sort(key=lambda entity: (entity.start, entity.end, entity.label))
+        found.sort(key=lambda mention: -len(mention.surface))
+        entities.extend(_others(text, entities, found, search))
+    entities.sort(key=_PLACE)
     return entities, unlocated
 
 
-def _entity(text: str, span: Span, mention: Mention, how: How) -> Entity:
-    return Entity(*span, mention.label, text[slice(*span)], mention.score, how)
+def _repeats(mention: Mention, found: Iterable[Mention]) -> bool:
+    return any(m.label == mention.label and m.surface == mention.surface for m in found)
 
 
 def _others(
-    text: str, entities: Sequence[Entity], found: Sequence[tuple[Mention, _Places]]
+    text: str, entities: Sequence[Entity], found: Sequence[Mention], search: _Search
 ) -> Iterator[Entity]:
     """The other occurrences of every found surface, clear of the entities of their label."""
     covered: dict[str, list[Span]] = {}
@@ -108,15 +113,16 @@ def _others(
         covered.setdefault(entity.label, []).append((entity.start, entity.end))
     covered = {label: _union(spans) for label, spans in covered.items()}
     seen: set[tuple[str, str]] = set()
-    for mention, places in found:
+    for mention in found:
         if (mention.label, mention.surface) in seen:
             continue
         seen.add((mention.label, mention.surface))
+        places = search.places(mention.surface.strip())
         spans = covered[mention.label]
         fresh = [span for span in places if not _overlaps(spans, span)]
         covered[mention.label] = sorted(spans + fresh)
-        for span in fresh:
-            yield _entity(text, span, mention, places.how)
+        for start, end in fresh:
+            yield Entity(start, end, mention.label, text[start:end], mention.score, places.how)
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:
@@ -170,11 +176,26 @@ _NOWHERE = _Places("", "exact", iter(()))
 class _Search:
     """One text to look in for some surfaces; its folded form is made when first needed."""
 
-    def __init__(self, text: str, surfaces: Set[str]) -> None:
+    def __init__(self, text: str, surfaces: Iterable[str]) -> None:
         self.text = text
         self.folded: _Folded | None = None
         self.known: dict[str, _Places] = {}
         self.cased = {surface: surface.casefold() for surface in surfaces}
+        self.crowd = "\0".join(self.cased.values())
+
+    def obvious(self, surface: str) -> Span | None:
+        """The first occurrence as said, where it cuts no word and no other surface may hold it.
+
+        What `free` would find, were it not taken: most mentions need no more than this.
+        """
+        part = self.cased.get(surface)
+        if not part or self.crowd.find(part) != self.crowd.rfind(part):
+            return None
+        start = self.text.find(surface)
+        end = start + len(surface)
+        if start < 0 or _inside_word(self.text, start) or _inside_word(self.text, end):
+            return None
+        return start, end
 
     def free(self, places: _Places, taken: Container[Span]) -> Span | None:
         """The first occurrence not taken, outside longer surfaces where there is such."""
@@ -265,7 +286,9 @@ def _inside_word(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
     if before.isalnum() and after.isalnum():
         return not (_UNSPACED.match(before) or _UNSPACED.match(after))
-    return unicodedata.combining(after) > 0 or before == "\u200d" or after in _JOINED
+    if before == "\u200d":
+        return True
+    return not after.isascii() and (unicodedata.combining(after) > 0 or after in _JOINED)
 
 
 # --- folding ----------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from b2ner_cli.document import Completion, Mention
 from b2ner_cli.labels import LabelSet, Language
@@ -102,8 +104,6 @@ TEMPLATES: dict[Language, Template] = {
 }
 
 NONE = " None"  # the empty answer, an English word in every language
-_SEPARATOR = re.compile("[;；]")
-_COLON = re.compile("[:：]")
 _NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)[^\w:：]*", re.IGNORECASE)
 
 
@@ -161,27 +161,31 @@ def parse(
     answered = completion.text
     if _NOTHING.fullmatch(answered.strip()):
         return [], []
-    # A label as it stands in the set comes before one that differs in case or spaces.
-    known = {_fold(name): name for name in labels} | {name: name for name in labels}
+    known = _known(tuple(labels))
     spans: list[tuple[str, int, int, int]] = []  # label, start of piece, of surface, end
     problems: list[str] = []
-    pieces = list(_pieces(answered))
-    if completion.stop == "length" and pieces:
+    # Offsets hold in both: what is read off the one is cut out of the other.
+    plain = answered.replace("；", ";").replace("：", ":")
+    pieces = plain.split(";")
+    if completion.stop == "length":
         pieces.pop()  # its surface may be half a word
         problems.append(f"answer cut off after {len(completion.ends)} tokens")
-    for start, end in pieces:
-        piece = answered[start:end]
-        colon = _COLON.search(piece)
-        named = piece[: colon.start()].strip() if colon else ""
-        label = known.get(named) or known.get(_fold(named))
-        if label is not None and colon is not None:
-            spans.append((label, start, start + colon.end(), end))
+    end = -1
+    for piece in pieces:
+        start, end = end + 1, end + 1 + len(piece)
+        before, colon, _ = piece.partition(":")
+        named = before.strip()
+        label = known.get(named) or known.get(_fold(named)) if colon else None
+        if label is not None:
+            spans.append((label, start, start + len(before) + 1, end))
         elif not piece.strip():
             continue  # two separators in a row, or one at the end
         elif spans and answered[spans[-1][2] : end].strip() in text:
             spans[-1] = (*spans[-1][:3], end)
         else:
-            problems.append(_complaint(piece, colon))
+            said = named if colon else answered[start:end].strip()
+            what = "label not in the label set" if colon else "answer piece without a label"
+            problems.append(f"{what}: {said[:80]!r}")
     mentions = []
     for label, start, surface_start, end in spans:
         surface = answered[surface_start:end].strip()
@@ -192,32 +196,23 @@ def parse(
     return mentions, problems
 
 
-def _pieces(answered: str) -> Iterable[tuple[int, int]]:
-    start = 0
-    for separator in _SEPARATOR.finditer(answered):
-        yield start, separator.start()
-        start = separator.end()
-    yield start, len(answered)
+@lru_cache(maxsize=256)
+def _known(labels: tuple[str, ...]) -> Mapping[str, str]:
+    """The labels by what an answer may call them."""
+    # A label as it stands in the set comes before one that differs in case or spaces.
+    return {_fold(name): name for name in labels} | {name: name for name in labels}
 
 
 def _fold(label: str) -> str:
     return " ".join(label.replace("->", " -> ").split()).casefold()
 
 
-def _complaint(piece: str, colon: re.Match[str] | None) -> str:
-    if colon is None:
-        return f"answer piece without a label: {piece.strip()[:80]!r}"
-    return f"label not in the label set: {piece[: colon.start()].strip()[:80]!r}"
-
-
 def _score(completion: Completion, start: int, end: int) -> float | None:
     """Geometric mean probability of the answer tokens that spell characters [start, end)."""
-    total, count, token_start = 0.0, 0, 0
-    for logprob, token_end in zip(completion.logprobs, completion.ends, strict=True):
-        if token_start >= end:
-            break
-        if token_end > start:
-            total += logprob
-            count += 1
-        token_start = token_end
-    return min(1.0, math.exp(total / count)) if count else None
+    first = bisect_right(completion.ends, start)
+    last = bisect_left(completion.ends, end) + 1
+    logprobs = completion.logprobs[first:last]
+    if not logprobs:
+        return None
+    mean = sum(logprobs) / len(logprobs)
+    return math.exp(mean) if mean < 0 else 1.0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,12 +27,14 @@ from b2ner_cli.cache import key
 from b2ner_cli.chunking import Chunk
 from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
 from b2ner_cli.errors import UsageError
+from b2ner_cli.formats.fields import no_surrogates
 from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
 from b2ner_cli.prompts import Prompt
 
 _FIRST, _SMALLEST, _LARGEST = 32, 256, 4096  # documents a window: the first, the least later on
 _TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
 _PAUSE = 1.0  # seconds without a document after which a live window is answered as it is
+_PATIENCE = 5.0  # the longest a live window is waited for, however steadily it fills
 
 
 class Engine(Protocol):
@@ -139,7 +142,7 @@ def tag(
         if done < skip or (done == skip and count):
             yield from (item for item in window if isinstance(item, BadRecord))
             continue
-        work = [item if isinstance(item, BadRecord) else planner.plan(item) for item in window]
+        work = [item if isinstance(item, BadRecord) else planner.try_plan(item) for item in window]
         results = _answered(work, engine, options, cache, repeat=resumed)
         left = max(0, skip - before)
         for result in results:
@@ -150,14 +153,14 @@ def tag(
         resumed = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Question:
     """One prompt: a chunk of a document with a group of its labels."""
 
-    labels: tuple[str, ...]
+    group: _Group
     chunk: Chunk
     text: str
-    prompt: Prompt
+    own: str
     key: bytes
 
 
@@ -191,30 +194,48 @@ class _Planner:
         self._options = options
         self._groups: dict[tuple[tuple[str, ...] | None, Language], list[_Group]] = {}
 
+    def try_plan(self, document: Document) -> _Work | BadRecord:
+        """Lay out a document; its own labels, unlike the run's, can spoil that document alone."""
+        try:
+            return self.plan(document)
+        except UsageError as error:
+            if document.labels is None:
+                raise
+            return BadRecord(document.origin, error.message, error.hint)
+
     def plan(self, document: Document) -> _Work:
         """Lay out a document's questions; a document of white space has none."""
         text = document.text
         if not text or text.isspace():
             return _Work(document, [])
-        wanted = self._options.language
-        language = detect_language(text) if wanted == "auto" else as_language(wanted)
-        groups = self._groups_of(document.labels, language)
-        room = min(group.room for group in groups)
+        groups = self._groups_of(document.labels, self._language(text))
+        room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
         questions = []
-        for chunk in chunking.split(text, self._engine.count, room):
+        for chunk in chunking.split(no_surrogates(text), self._engine.count, room):
             piece = text[chunk.start : chunk.end]
             for group in groups:
-                own = prompts.own(group.labels, piece, language)
-                prompt = Prompt(group.prefix, own)
+                own = prompts.own(group.labels, no_surrogates(piece), group.language)
                 name = key(self._engine.identity, group.prefix, own)
-                questions.append(_Question(group.labels.names, chunk, piece, prompt, name))
+                questions.append(_Question(group, chunk, piece, own, name))
         return _Work(document, questions)
+
+    def _language(self, text: str) -> Language:
+        if self._options.language != "auto":
+            return as_language(self._options.language)
+        # Most text needs no look at every letter to see that none is Chinese.
+        return "en" if text.isascii() else detect_language(text)
 
     def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[_Group]:
         known = self._groups.get((names, language))
         if known is None:
             labels = self._label_set(names)
             least = min(self._options.chunk_tokens, max(1, self._engine.context // 4))
+            if self._engine.context - self._engine.max_answer < least:
+                raise UsageError(
+                    f"answers of {self._engine.max_answer} tokens leave no room for text in the "
+                    f"model's context of {self._engine.context}",
+                    "give a smaller --max-answer",
+                )
             known = [
                 _Group(
                     group, language, prompts.prefix(group, language), self._room(group, language)
@@ -275,7 +296,7 @@ def _answered(
                 asked.setdefault(question.key, question)
     keys = list(asked)
     answered = {index for index, name in enumerate(keys) if name in known}
-    pending = [question.prompt for question in asked.values()] if waiting else []
+    pending = [Prompt(q.group.prefix, q.own) for q in asked.values()] if waiting else []
     answers = iter(engine.generate(pending, answered) if pending else ())
     leaving = iter(work)
     due = next(leaving, None)
@@ -320,7 +341,7 @@ def _result(plan: _Work, options: Options) -> Result:
     prompt_tokens = answer_tokens = 0
     for question, completion in zip(plan.questions, plan.completions, strict=True):
         assert completion is not None  # a result is made when nothing is missing
-        mentions, trouble = prompts.parse(completion, question.labels, question.text)
+        mentions, trouble = prompts.parse(completion, question.group.labels.names, question.text)
         if mentions:
             entities, absent = grounding.locate(
                 question.text, mentions, all_occurrences=options.all_occurrences
@@ -331,7 +352,10 @@ def _result(plan: _Work, options: Options) -> Result:
         answers.append(completion.text)
         prompt_tokens += completion.prompt_tokens
         answer_tokens += len(completion.ends)
-    merged = chunking.merge(parts, plan.document.text) if parts else ()
+    if len(parts) == 1 and parts[0][0].start == 0:
+        merged = tuple(parts[0][1])  # located in order, and at their places in the document
+    else:
+        merged = chunking.merge(parts, plan.document.text)
     if options.min_score:
         merged = tuple(e for e in merged if e.score is None or e.score >= options.min_score)
     usage = Usage(len(plan.questions), plan.cached, prompt_tokens, answer_tokens)
@@ -377,12 +401,13 @@ def _live_windows(
         size = next(sizes)
         window: list[Document | BadRecord] = []
         item = arrived.get()
+        limit = time.monotonic() + _PATIENCE
         while isinstance(item, (Document, BadRecord)):
             window.append(item)
             if len(window) == size:
                 break
             try:
-                item = arrived.get(timeout=_PAUSE)
+                item = arrived.get(timeout=max(0.0, min(_PAUSE, limit - time.monotonic())))
             except queue.Empty:
                 break
         if window:

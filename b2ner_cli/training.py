@@ -8,11 +8,12 @@ exactly where its last checkpoint stood. Devices are accelerate's matter.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from accelerate.state import AcceleratorState
 
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.packing import AnswerLoss, Schedule, collate, pack
+from b2ner_cli.packing import AnswerLoss, Row, Schedule, collate, pack
 
 log = logging.getLogger("b2ner")
 
@@ -132,11 +133,7 @@ def train(
         log.info(choice.reason)
     network, tokenizer = backbone.load_parts(backbone.locate(model, "none"), torch.float32)
     module = AnswerLoss(_with_adapter(network, recipe, from_adapter), recipe.candidates)
-    # accelerate holds on to a process's first device and precision unless told to forget them
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=where.value == "cpu", mixed_precision="bf16" if kind.value == "bfloat16" else "no"
-    )
+    accelerator = _accelerator(where.value, kind.value)
     optimizer = torch.optim.AdamW(
         [p for p in module.parameters() if p.requires_grad],
         lr=recipe.learning_rate,
@@ -148,15 +145,11 @@ def train(
         picks, recipe.batch, recipe.group, recipe.max_labels, recipe.label_dropout,
         recipe.epochs, recipe.seed,
     )  # fmt: skip
-    start = checkpoints.load_latest(out, module, optimizer) if resume else 0
-    began, seen, too_long, longest = time.monotonic(), 0, 0, 0
-    losses: list[float] = []
+    start, tally = _resumed(out, module, optimizer, recipe) if resume else (0, _Tally())
+    began = time.monotonic() - tally.seconds
     for step, groups in schedule.batches(start):
         rows = [pack(group, tokenizer, recipe.max_tokens) for group in groups]
-        fitting = sum(row.documents for row in rows)
-        seen += fitting
-        longest = max(longest, *(row.longest for row in rows))
-        too_long += sum(len(group.texts) for group in groups) - fitting
+        tally.see(groups, rows)
         mine = rows[accelerator.process_index :: accelerator.num_processes]
         mine = [row for row in mine if row.targets] or [row for row in rows if row.targets]
         if not mine:
@@ -167,19 +160,69 @@ def train(
         loss = loss_of(collate(mine, tokenizer.pad, accelerator.device), step)
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(loss_of.parameters(), recipe.clip)
-        losses = [*losses[-49:], loss.item()]
-        _check_finite(step + 1, out, loss=losses[-1], gradient=float(norm))
+        tally.losses = [*tally.losses[-49:], loss.item()]
+        _check_finite(step + 1, out, loss=tally.losses[-1], gradient=float(norm))
         steered.step()
         steered.zero_grad(set_to_none=True)
-        report(Progress(step + 1, schedule.steps, losses[-1], seen, time.monotonic() - began))
+        tally.seconds = time.monotonic() - began
+        report(Progress(step + 1, schedule.steps, tally.losses[-1], tally.documents, tally.seconds))
         if (step + 1) % checkpoint_every == 0 and accelerator.is_main_process:
-            checkpoints.save(out, module, optimizer, step + 1)
+            notes = {"recipe": _spelled(recipe), "tally": json.dumps(asdict(tally))}
+            checkpoints.save(out, module, optimizer, step + 1, notes)
     if accelerator.is_main_process:
         base = _HUB_NAMES.get(model, model)
         checkpoints.save_adapter(out / "adapter", module.network, base)
-    mean = sum(losses) / len(losses) if losses else math.nan
-    seconds = time.monotonic() - began
-    return Trained(picks, schedule.steps, seen, too_long, longest, mean, seconds)
+    return tally.trained(picks, schedule.steps)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a run has counted so far; goes into its checkpoints."""
+
+    documents: int = 0
+    too_long: int = 0
+    longest: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def see(self, groups: Sequence[corpus.Group], rows: Sequence[Row]) -> None:
+        fitting = sum(row.documents for row in rows)
+        self.documents += fitting
+        self.too_long += sum(len(group.texts) for group in groups) - fitting
+        self.longest = max(self.longest, *(row.longest for row in rows))
+
+    def trained(self, picks: Sequence[corpus.Pick], steps: int) -> Trained:
+        loss = sum(self.losses) / len(self.losses) if self.losses else math.nan
+        return Trained(
+            picks, steps, self.documents, self.too_long, self.longest, loss, self.seconds
+        )
+
+
+def _resumed(
+    out: Path, module: AnswerLoss, optimizer: torch.optim.Optimizer, recipe: Recipe
+) -> tuple[int, _Tally]:
+    """Restore the last checkpoint of a run with this very recipe."""
+    start, notes = checkpoints.load_latest(out, module, optimizer)
+    if not start:
+        return 0, _Tally()
+    if notes.get("recipe") != _spelled(recipe):
+        raise UsageError(
+            f"the run in {out} has another recipe than the one given",
+            "resume with the options it was started with, or train into another folder",
+        )
+    return start, _Tally(**json.loads(notes["tally"]))
+
+
+def _spelled(recipe: Recipe) -> str:
+    return json.dumps(asdict(recipe), sort_keys=True)
+
+
+def _accelerator(device: str, dtype: str) -> Accelerator:
+    # accelerate holds on to a process's first device and precision unless told to forget them
+    AcceleratorState._reset_state(reset_partial_state=True)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if dtype == "bfloat16" else "no")
 
 
 _HUB_NAMES = {"mini": "google/gemma-3-270m"}

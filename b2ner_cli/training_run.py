@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import __version__, corpus
+from b2ner_cli import __version__, corpus, mini
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.training import Progress, Recipe, Trained, train
 
@@ -39,6 +39,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+_GEMMA = (
+    "This is a modification of Gemma 3 270M: its linear layers are changed by the adapter. Gemma "
+    "is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; "
+    "the terms, with their use restrictions, apply to this adapter too.",
+    "",
+)
+
+
 def read_recipe(name: str, config: Path | None, settings: Sequence[str]) -> Recipe:
     """Build a recipe: a named one, then a TOML file or run.json, then ``key=value`` settings."""
     if name not in RECIPES:
@@ -51,7 +59,8 @@ def read_recipe(name: str, config: Path | None, settings: Sequence[str]) -> Reci
         if not equals:
             raise UsageError(f"--set {setting}: not KEY=VALUE", "for example --set epochs=2")
         chosen[key.strip()] = value.strip()
-    types: dict[str, Any] = {key: type(value) for key, value in dataclasses.asdict(Recipe()).items()}
+    defaults = dataclasses.asdict(Recipe())
+    types: dict[str, Any] = {key: type(value) for key, value in defaults.items()}
     typed: dict[str, Any] = {}
     for key, value in chosen.items():
         if key not in types:
@@ -226,6 +235,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         "Answers the B2NER named entity prompts (English, Chinese, German, Spanish and Dutch "
         "templates). Trained by `b2ner train`.",
         "",
+        *(_GEMMA if record["model"] == mini.NAME else ()),
         f"{record['documents']:,} documents, {record['steps']:,} steps, mean loss of the last 50 "
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
         f"transformers {record['transformers']}.",

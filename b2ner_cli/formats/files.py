@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import os
 import sys
 from contextlib import suppress
@@ -145,7 +146,7 @@ def _open_file(path: str, format: str, force: bool, resume: bool) -> Output:
         _refuse_existing(path, part)
     output = Output(path, _locked(part, new=not left and not force))
     output.part = part
-    stream = cast(BinaryIO, output._stream)
+    stream = cast(io.FileIO, output._stream)
     if resume and left and format == "jsonl" and not _is_packed(path):
         output.done, output.last = _recover(stream)
         output._kept = output.done > 0
@@ -155,8 +156,10 @@ def _open_file(path: str, format: str, force: bool, resume: bool) -> Output:
         if resume and left:
             kind = "gzip" if _is_packed(path) else format
             output.reason = f"{kind} output starts over; answers come from the cache"
+    # A stream that could be read too would seek at each flush.
+    output._stream = io.BufferedWriter(stream)
     if _is_packed(path):
-        output._packed = gzip.GzipFile("", "wb", fileobj=stream, mtime=0)
+        output._packed = gzip.GzipFile("", "wb", fileobj=output._stream, mtime=0)
     return output
 
 
@@ -174,11 +177,11 @@ def _refuse_existing(path: str, part: str) -> None:
         raise OutputError(f"{path} is there already", "--force overwrites it")
 
 
-def _locked(part: str, *, new: bool) -> BinaryIO:
+def _locked(part: str, *, new: bool) -> io.FileIO:
     """Open the part file so that no other run writes it, without touching what is in it."""
     flags = os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0) | getattr(os, "O_BINARY", 0)
     try:
-        stream = os.fdopen(os.open(part, flags, 0o666), "r+b")
+        stream = io.FileIO(os.open(part, flags, 0o666), "r+")
     except FileExistsError:
         raise _taken(part) from None
     if sys.platform != "win32":
@@ -202,7 +205,7 @@ def _taken(part: str) -> OutputError:
     )
 
 
-def _recover(stream: BinaryIO) -> tuple[int, bytes]:
+def _recover(stream: io.FileIO) -> tuple[int, bytes]:
     """Cut an incomplete last line off; count the lines, give the last, stand at the end."""
     lines = end = start = at = 0
     while block := stream.read(BLOCK):

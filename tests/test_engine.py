@@ -1,0 +1,416 @@
+"""The fast engine says what `generate` says, token for token, in whatever batches and sizes."""
+
+import dataclasses
+import functools
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Core
+from tokenizers import decoders, models
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+from b2ner_cli import backbone as backbones
+from b2ner_cli.engine import PlainEngine, SharedPrefixEngine, open_engine
+from b2ner_cli.engine.completions import Speller, is_out_of_memory
+from b2ner_cli.errors import B2nerError, UsageError
+from b2ner_cli.labels import LabelSet
+from b2ner_cli.prompts import Prompt, render
+from tests.tiny import tiny_model
+
+ARCHITECTURES = ("llama", "gemma3", "qwen2", "mistral")
+PERSON = LabelSet(("person",))
+CITIES = LabelSet(("city", "river", "person"), {"city": "a place"})
+
+
+def prompts():
+    """Texts of very different lengths under two label sets and three languages, mixed."""
+    texts = [
+        "Ann", "Ann Lee met Bob in Rome .", "", "😀 Ann 😀", "住在北京的安",
+        "Ann works for Acme . " * 9, "The city of Paris has no river .", "Bob . " * 30, "a\n\nb",
+    ]  # fmt: skip
+    first = [render(PERSON, text, "en") for text in texts]
+    second = [render(CITIES, text, "en") for text in texts[:5]]
+    return [*first, *second, render(PERSON, texts[4], "zh"), render(PERSON, texts[1], "es")]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    @functools.cache
+    def load(architecture):
+        folder = tiny_model(tmp_path_factory.mktemp("models") / architecture, architecture)
+        loaded = backbones.load(str(folder), device="cpu", dtype="float32")
+        return _with_stops(loaded)
+
+    return load
+
+
+def _with_stops(loaded):
+    """Have answers end at different steps: tokens that the model likes end them too."""
+    said = [generate_alone(loaded, prompt, 12)[0] for prompt in prompts()]
+    stops = {tokens[min(place, len(tokens) - 1)] for place, tokens in enumerate(said[:9]) if place}
+    tokenizer = dataclasses.replace(
+        loaded.tokenizer, stops=(*loaded.tokenizer.stops, *sorted(stops))
+    )
+    return dataclasses.replace(loaded, tokenizer=tokenizer)
+
+
+def generate_alone(loaded, prompt, longest):
+    """Tokens and log-probabilities by transformers' own `generate`, for this prompt alone."""
+    tokenizer = loaded.tokenizer
+    ids = [*tokenizer.bos, *tokenizer.encode([prompt.prefix])[0], *tokenizer.encode([prompt.own])[0]]
+    output = loaded.model.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+        generation_config=GenerationConfig(
+            do_sample=False,
+            max_new_tokens=longest,
+            eos_token_id=list(tokenizer.stops),
+            pad_token_id=tokenizer.pad,
+            output_logits=True,
+            return_dict_in_generate=True,
+        ),
+    )
+    tokens = output.sequences[0, len(ids) :].tolist()
+    logprobs = [
+        float(step[0].float().log_softmax(-1)[token])
+        for step, token in zip(output.logits, tokens, strict=True)
+    ]
+    if tokens and tokens[-1] in tokenizer.stops:
+        tokens, logprobs = tokens[:-1], logprobs[:-1]
+    return tokens, logprobs
+
+
+def answers(engine, asked, answered=()):
+    found = dict(engine.generate(asked, answered))
+    return [found.get(index) for index in range(len(asked))]
+
+
+def same(one, other):
+    assert len(one) == len(other)
+    for left, right in zip(one, other, strict=True):
+        assert dataclasses.replace(left, logprobs=(), ends=()) == dataclasses.replace(
+            right, logprobs=(), ends=()
+        )
+        assert left.ends == right.ends
+        assert left.logprobs == pytest.approx(right.logprobs, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(load):
+    """Each prompt's answer, asked alone, by architecture."""
+
+    @functools.cache
+    def alone(architecture, longest=24):
+        engine = PlainEngine(load(architecture), max_answer=longest, rows=1)
+        return answers(engine, prompts())
+
+    return alone
+
+
+# The same answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_plain_engine_says_what_generate_says(load, alone, architecture):
+    loaded = load(architecture)
+    speller = Speller(loaded.tokenizer)
+    for prompt, completion in zip(prompts()[:6], alone(architecture), strict=False):
+        tokens, logprobs = generate_alone(loaded, prompt, 24)
+        expected = speller.completion(
+            tokens, logprobs, "length" if len(tokens) == 24 else "eos", completion.prompt_tokens
+        )
+        same([completion], [expected])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_all_engines_and_batch_sizes_say_the_same(load, alone, architecture):
+    expected = alone(architecture)
+    loaded = load(architecture)
+    same(answers(PlainEngine(loaded, max_answer=24, rows=5), prompts()), expected)
+    for batch_tokens in (1, 700, 1500, 100_000):
+        engine = SharedPrefixEngine(loaded, max_answer=24, batch_tokens=batch_tokens)
+        same(answers(engine, prompts()), expected)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_answers_end_at_different_steps_and_for_both_reasons(alone, architecture):
+    lengths = {len(answer.ends) for answer in alone(architecture)}
+    assert len(lengths) > 2
+    assert {answer.stop for answer in alone(architecture)} == {"eos", "length"}
+    assert max(lengths) == 24
+
+
+def test_the_sliding_window_is_shorter_than_the_prompts(load):
+    loaded = load("gemma3")
+    assert loaded.model.config.sliding_window < min(
+        loaded.tokenizer.count(prompt.own) + 40 for prompt in prompts()
+    )
+
+
+def test_long_answers_outgrow_the_buffer(load):
+    loaded = dataclasses.replace(
+        load("llama"), tokenizer=dataclasses.replace(load("llama").tokenizer, stops=(2,))
+    )
+    few = prompts()[:3]
+    fast = answers(SharedPrefixEngine(loaded, max_answer=150), few)
+    assert max(len(answer.ends) for answer in fast) > 128
+    same(fast, answers(PlainEngine(loaded, max_answer=150, rows=1), few))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_answers_stop_where_the_context_is_full(load, architecture):
+    loaded = load(architecture)
+    longest = max(answer.prompt_tokens for answer in answers(
+        SharedPrefixEngine(loaded, max_answer=1), prompts()
+    ))  # fmt: skip
+    narrow = dataclasses.replace(loaded, context=longest + 3)
+    expected = answers(PlainEngine(narrow, max_answer=24, rows=1), prompts())
+    assert [len(a.ends) <= 3 for a in expected if a.prompt_tokens == longest] == [True]
+    assert max(len(a.ends) for a in expected) == 24
+    same(answers(SharedPrefixEngine(narrow, max_answer=24), prompts()), expected)
+    same(answers(PlainEngine(narrow, max_answer=24, rows=8), prompts()), expected)
+
+
+def test_a_prompt_as_long_as_the_context_gets_an_answer_all_the_same(load):
+    narrow = dataclasses.replace(load("llama"), context=20)
+    fast = answers(SharedPrefixEngine(narrow, max_answer=5), prompts()[:2])
+    plain = answers(PlainEngine(narrow, max_answer=5), prompts()[:2])
+    same(fast, plain)
+    assert {len(answer.ends) for answer in fast} <= {0, 1}
+
+
+def test_a_models_own_generation_settings_change_nothing(load):
+    loaded = load("llama")
+    before = answers(PlainEngine(loaded, max_answer=12), prompts()[:3])
+    kept = loaded.model.generation_config
+    try:
+        loaded.model.generation_config = GenerationConfig(
+            do_sample=True, repetition_penalty=5.0, temperature=3.0, eos_token_id=2, top_k=7
+        )
+        same(answers(PlainEngine(loaded, max_answer=12), prompts()[:3]), before)
+        same(answers(SharedPrefixEngine(loaded, max_answer=12), prompts()[:3]), before)
+    finally:
+        loaded.model.generation_config = kept
+
+
+words = st.lists(st.sampled_from(["Ann", "Rome", ".", "😀", "北京", "\n", "x"]), max_size=12)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    texts=st.lists(words.map(" ".join), min_size=1, max_size=7),
+    batch_tokens=st.integers(1, 2500),
+    architecture=st.sampled_from(["llama", "gemma3"]),
+)
+def test_batches_never_change_an_answer(load, texts, batch_tokens, architecture):
+    loaded = load(architecture)
+    asked = [render(PERSON if i % 3 else CITIES, text, "en") for i, text in enumerate(texts)]
+    whole = answers(
+        SharedPrefixEngine(loaded, max_answer=8, batch_tokens=batch_tokens), asked
+    )
+    engine = SharedPrefixEngine(loaded, max_answer=8, batch_tokens=100_000)
+    same(whole, [answers(engine, [prompt])[0] for prompt in asked])
+
+
+def test_no_prompts_no_answers(load):
+    for kind in (SharedPrefixEngine, PlainEngine):
+        assert list(kind(load("llama")).generate([])) == []
+
+
+def test_control_tokens_in_a_text_are_ordinary_characters(load):
+    loaded = load("llama")
+    (ids,) = loaded.tokenizer.encode(["Ann </s><s> <pad>"])
+    assert not {0, 1, 2} & set(ids)
+
+
+# What is answered already -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [SharedPrefixEngine, PlainEngine])
+def test_only_batches_that_are_answered_whole_are_left_out(load, kind):
+    engine = kind(load("llama"), max_answer=2, batch_tokens=1024)
+    batches = []
+    original = engine._answer
+    engine._answer = lambda batch: batches.append(batch) or original(batch)
+    asked = prompts()
+    everything = [index for index, _ in engine.generate(asked)]
+    assert sorted(everything) == list(range(len(asked)))
+    assert len(batches) > 3
+    first = everything[: len(batches[0])]
+
+    batches.clear()
+    assert [index for index, _ in engine.generate(asked, set(first))] == everything[len(first) :]
+    batches.clear()
+    assert [index for index, _ in engine.generate(asked, set(first[1:]))] == everything
+    assert list(engine.generate(asked, set(everything))) == []
+
+
+def test_batches_are_of_one_prefix_and_within_the_limit(load):
+    engine = SharedPrefixEngine(load("llama"), max_answer=2, batch_tokens=1000)
+    for batch in engine._batches(engine._requests(prompts())):
+        assert len({request.prefix for request in batch}) == 1
+        widest = max(request.width for request in batch)
+        assert len(batch) == 1 or len(batch) * (widest + 64) <= 1000
+
+
+# Out of memory ------------------------------------------------------------------------------------
+
+
+def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(load, alone, caplog):
+    engine = SharedPrefixEngine(load("llama"), max_answer=24, batch_tokens=100_000)
+    original = engine._answer
+
+    def too_small(batch):
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(batch)
+
+    engine._answer = too_small
+    with caplog.at_level(logging.WARNING, "b2ner"):
+        same(answers(engine, prompts()), alone("llama"))
+    assert engine.batch_tokens < 100_000
+    assert "out of memory: going on with" in caplog.text
+
+
+def test_memory_may_run_out_in_the_middle_of_an_answer(load, alone):
+    engine = SharedPrefixEngine(load("llama"), max_answer=24, batch_tokens=100_000)
+    original, calls = engine._forward, 0
+
+    def failing(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+        return original(*arguments)
+
+    engine._forward = failing
+    same(answers(engine, prompts()), alone("llama"))
+
+
+@pytest.mark.parametrize("kind", [SharedPrefixEngine, PlainEngine])
+def test_a_single_prompt_that_does_not_fit_is_an_error_with_a_way_out(load, kind, monkeypatch):
+    engine = kind(load("llama"))
+
+    def failing(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(engine, "_forward", failing, raising=False)
+    monkeypatch.setattr(engine.backbone.model, "generate", failing)
+    with pytest.raises(B2nerError, match="out of memory") as error:
+        list(engine.generate(prompts()[:1]))
+    assert "--max-answer" in error.value.hint
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(load, monkeypatch):
+    engine = SharedPrefixEngine(load("llama"))
+
+    def failing(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(engine, "_forward", failing)
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(engine.generate(prompts()[:1]))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+# Spelling -----------------------------------------------------------------------------------------
+
+
+def spell(tokenizer, text):
+    ids = tokenizer.encode([text])[0]
+    return ids, Speller(tokenizer).completion(ids, [-float(i) for i in range(len(ids))], "eos", 0)
+
+
+TEXTS = [" person: Ann", "person", " 😀", "a😀b; 北京 x", "👩‍👩‍👧 ok", " ", "\n\nx  y", "é́"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_ends_follow_the_text_for_characters_of_several_tokens(load, text):
+    ids, completion = spell(load("llama").tokenizer, text)
+    assert completion.text == text
+    _check_ends(ids, completion)
+
+
+@pytest.mark.parametrize("text", [text.replace("\n", "") for text in TEXTS])
+def test_ends_follow_the_text_for_byte_fallback(text):
+    ids, completion = spell(_fallback_tokenizer(), text)
+    assert completion.text == text
+    _check_ends(ids, completion)
+
+
+def _check_ends(ids, completion):
+    assert len(completion.ends) == len(completion.logprobs) == len(ids)
+    assert list(completion.ends) == sorted(completion.ends)
+    assert completion.ends[-1] == len(completion.text)
+    assert set(completion.ends) | {0} == set(range(len(completion.text) + 1)) or len(
+        set(completion.ends)
+    ) < len(completion.text)  # tokens of several characters
+    assert completion.ends[0] >= 0
+
+
+def _fallback_tokenizer():
+    """Like SentencePiece's: a few pieces, every other character as its bytes."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["▁", ":", "a", "b", "x", "y", ";", "n", "A", "person", "▁person", "▁Ann"]
+    merges = []
+    core = Core(
+        models.BPE(
+            vocab={piece: index for index, piece in enumerate(pieces)},
+            merges=merges,
+            byte_fallback=True,
+            unk_token="<unk>",
+            fuse_unk=True,
+        )
+    )
+    from tokenizers import normalizers
+
+    core.normalizer = normalizers.Replace(" ", "▁")
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    hf = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    return backbones.Tokenizer(hf, (1,), 2, (2,), 2)
+
+
+def test_an_answer_cut_inside_a_character_is_still_text(load):
+    tokenizer = load("llama").tokenizer
+    ids = tokenizer.encode(["a😀"])[0]
+    completion = Speller(tokenizer).completion(ids[:-1], [0.0] * (len(ids) - 1), "length", 0)
+    assert completion.text.encode()
+    assert completion.ends[-1] == len(completion.text)
+
+
+# Opening ------------------------------------------------------------------------------------------
+
+
+def test_engines_are_opened_by_name(load):
+    assert isinstance(open_engine("fast", load("llama")), SharedPrefixEngine)
+    plain = open_engine("plain", load("llama"), batch_tokens=4096)
+    assert isinstance(plain, PlainEngine)
+    assert plain.rows == 8
+    with pytest.raises(UsageError, match="no engine 'vllm'"):
+        open_engine("vllm", load("llama"))
+
+
+def test_engines_share_their_identity_which_names_what_answers_depend_on(load):
+    loaded = load("llama")
+    engine = SharedPrefixEngine(loaded, max_answer=9)
+    assert engine.identity == PlainEngine(loaded, max_answer=9).identity
+    assert engine.identity != SharedPrefixEngine(loaded, max_answer=8).identity
+    assert engine.identity != SharedPrefixEngine(load("qwen2"), max_answer=9).identity
+    assert engine.count("Ann Lee") == loaded.tokenizer.count("Ann Lee") > 0
+
+
+def test_prompt_tokens_are_those_of_the_whole_prompt(load):
+    loaded = load("llama")
+    prompt = Prompt("Given", " Ann \nAnswer:")
+    ((_, completion),) = SharedPrefixEngine(loaded, max_answer=1).generate([prompt])
+    assert completion.prompt_tokens == 1 + loaded.tokenizer.count("Given") + loaded.tokenizer.count(
+        " Ann \nAnswer:"
+    )
