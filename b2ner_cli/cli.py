@@ -477,6 +477,10 @@ def main() -> NoReturn:
     except MemoryError:
         console.show_error(B2nerError("out of memory", "try a smaller --batch-tokens"))
         code = 2
+    except OSError as error:  # a disk that fills up or goes away under what we print or keep
+        where = f"{error.filename}: " if error.filename else ""
+        console.show_error(OutputError(where + (error.strerror or str(error)).lower()))
+        code = 2
     _leave(code)
 
 
@@ -487,7 +491,8 @@ def _leave(code: int) -> NoReturn:
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
-        console.show_error(OutputError(f"cannot write standard output: {error.strerror}"))
-        code = code or 2
+        if code != 2:  # else it is this that was complained of
+            console.show_error(OutputError(f"cannot write standard output: {error.strerror}"))
+        code = 2
     sys.stderr.flush()
     os._exit(code)

@@ -161,14 +161,17 @@ def preview(
     """The first documents' prompts and their token counts, from the tokenizer alone."""
     from b2ner_cli import backbone
 
-    source = backbone.locate(model, adapter, revision)
+    if (Path(model) / "config.json").is_file():  # no weights needed, so none asked for
+        source = backbone.Source(model, Path(model), None, None, "")
+    else:
+        source = backbone.locate(model, adapter, revision)
     tokenizer = backbone.load_tokenizer(source)
     shown = 0
     for item in tagging.with_labels(documents, labels):
         if isinstance(item, BadRecord):
             yield f"# {item.origin}: {item.message}"
             continue
-        asked = LabelSet(item.labels) if item.labels else labels
+        asked = LabelSet(tuple(dict.fromkeys(item.labels))) if item.labels else labels
         assert asked is not None  # with_labels lets no document through without
         spoken = detect_language(item.text) if language == "auto" else as_language(language)
         prompt = prompts.render(asked, item.text, spoken)
@@ -204,7 +207,7 @@ def _chosen(data: Path, split: str, only: Sequence[str]) -> list[b2nerd.DataSet]
 
 def _prediction(dataset: b2nerd.DataSet, result: Result) -> predictions.PredictionRecord:
     document = result.document
-    labels = LabelSet(document.labels or dataset.labels)
+    labels = LabelSet(tuple(dict.fromkeys(document.labels or dataset.labels)))
     language = as_language(dataset.language)
     said = [answer.strip() for answer in result.answers]
     spoken = [answer for answer in said if answer and answer != prompts.NONE.strip()]

@@ -17,7 +17,7 @@ from b2ner_cli import tagging
 from b2ner_cli.backbone import Backbone, Choice, load
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Result
-from b2ner_cli.engine import open_engine
+from b2ner_cli.engine import ENGINES, open_engine
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.tagging import Engine, Options
@@ -58,6 +58,8 @@ class Tagger:
         if not isinstance(labels, LabelSet) and labels is not None:
             labels = LabelSet(tuple(labels))
         Options(language, all_occurrences, min_score)  # wrong options show before the model loads
+        if engine not in ENGINES:
+            raise UsageError(f"no engine {engine!r}", f"choose from {', '.join(ENGINES)}")
         backbone = load(model, adapter, revision=revision, device=device, dtype=dtype)
         opened = open_engine(engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens)
         longest = chunk_tokens(backbone.source.adapter)

@@ -196,7 +196,7 @@ def _child(command, folder, streams, environment, engine):
         opened = os.open(path, flag, 0o666)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.environ.update(environment)
     import torch
 

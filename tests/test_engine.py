@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Core
-from tokenizers import decoders, models
+from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from b2ner_cli import backbone as backbones
@@ -60,7 +60,11 @@ def _with_stops(loaded):
 def generate_alone(loaded, prompt, longest):
     """Tokens and log-probabilities by transformers' own `generate`, for this prompt alone."""
     tokenizer = loaded.tokenizer
-    ids = [*tokenizer.bos, *tokenizer.encode([prompt.prefix])[0], *tokenizer.encode([prompt.own])[0]]
+    ids = [
+        *tokenizer.bos,
+        *tokenizer.encode([prompt.prefix])[0],
+        *tokenizer.encode([prompt.own])[0],
+    ]
     output = loaded.model.generate(
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
@@ -208,9 +212,7 @@ words = st.lists(st.sampled_from(["Ann", "Rome", ".", "😀", "北京", "\n", "x
 def test_batches_never_change_an_answer(load, texts, batch_tokens, architecture):
     loaded = load(architecture)
     asked = [render(PERSON if i % 3 else CITIES, text, "en") for i, text in enumerate(texts)]
-    whole = answers(
-        SharedPrefixEngine(loaded, max_answer=8, batch_tokens=batch_tokens), asked
-    )
+    whole = answers(SharedPrefixEngine(loaded, max_answer=8, batch_tokens=batch_tokens), asked)
     engine = SharedPrefixEngine(loaded, max_answer=8, batch_tokens=100_000)
     same(whole, [answers(engine, [prompt])[0] for prompt in asked])
 
@@ -356,18 +358,15 @@ def _fallback_tokenizer():
     """Like SentencePiece's: a few pieces, every other character as its bytes."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += ["▁", ":", "a", "b", "x", "y", ";", "n", "A", "person", "▁person", "▁Ann"]
-    merges = []
     core = Core(
         models.BPE(
             vocab={piece: index for index, piece in enumerate(pieces)},
-            merges=merges,
+            merges=[],
             byte_fallback=True,
             unk_token="<unk>",
             fuse_unk=True,
         )
     )
-    from tokenizers import normalizers
-
     core.normalizer = normalizers.Replace(" ", "▁")
     core.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]

@@ -15,11 +15,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"(<!-- ci: \w+ -->\n)?```(\w+)\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.S)
+BLOCK = r"(<!-- ci: \w+ -->\n)?```(\w+)\n(.*?)```(?:\n\n```text\n(.*?)```)?"  # and its output
+BLOCKS = re.findall(BLOCK, README, re.S)
 
 
 def _blocks(language):
-    return [(code, shown) for marker, kind, code, shown in BLOCKS if kind == language and not marker]
+    return [
+        (code, shown) for marker, kind, code, shown in BLOCKS if kind == language and not marker
+    ]
 
 
 @pytest.fixture(scope="module")

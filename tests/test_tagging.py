@@ -337,7 +337,7 @@ def test_documents_are_read_only_a_little_ahead():
 
     def endless():
         nonlocal read
-        for read in range(1, 20_001):  # noqa: B007
+        for read in range(1, 20_001):
             yield document(read, "Person1 sings .")
 
     ahead = []

@@ -31,6 +31,9 @@ class Speller:
             ends.append(end)
         if end != len(text):  # characters spelled by several byte tokens: measure prefix by prefix
             ends = [len(self._text(ids[: i + 1])) for i in range(len(ids))]
+            # Half a character may be spelled longer than the whole: it ends where that does.
+            for i in range(len(ends) - 1, 0, -1):
+                ends[i - 1] = min(ends[i - 1], ends[i])
         # Unpaired surrogates cannot come from a tokenizer's decoder, but must never reach a file.
         text = text.encode("utf-8", "replace").decode("utf-8")
         return Completion(text, tuple(logprobs), tuple(ends), stop, prompt_tokens)

@@ -13,7 +13,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from b2ner_cli.backbone import Backbone
 from b2ner_cli.document import Completion
-from b2ner_cli.engine.completions import Speller
+from b2ner_cli.engine.completions import Speller, is_out_of_memory
+from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
 
 
@@ -58,35 +59,59 @@ class PlainEngine:
             prefixes = tokenizer.encode([prompt.prefix for prompt in batch])
             owns = tokenizer.encode([prompt.own for prompt in batch])
             ids = [[*tokenizer.bos, *p, *o] for p, o in zip(prefixes, owns, strict=True)]
-            for index, completion in enumerate(self._answer(ids)):
-                yield start + index, completion
+            longest = max(map(len, ids))
+            # Near the end of the context each prompt has room of its own, so it is asked alone.
+            together = longest + self.max_answer <= self.context
+            try:
+                parts = [self._answer(part) for part in ([ids] if together else [[i] for i in ids])]
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise B2nerError(
+                    f"out of memory for {len(ids)} prompts of up to {longest} tokens",
+                    "use --engine fast, --device cpu, or a smaller --batch-tokens or --max-answer",
+                ) from None
+            yield from enumerate((completion for part in parts for completion in part), start)
 
-    def _answer(self, ids: list[list[int]]) -> Iterator[Completion]:
-        tokenizer, device = self.backbone.tokenizer, self.backbone.device
+    def _answer(self, ids: list[list[int]]) -> list[Completion]:
+        tokenizer, device, model = (
+            self.backbone.tokenizer,
+            self.backbone.device,
+            self.backbone.model,
+        )
         width = max(map(len, ids))
         padded = [[tokenizer.pad] * (width - len(row)) + row for row in ids]
         seen = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
         confidence = _Confidence()
-        output = self.backbone.model.generate(
-            input_ids=torch.tensor(padded, device=device),
-            attention_mask=torch.tensor(seen, device=device),
-            generation_config=GenerationConfig(
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=min(self.max_answer, self.context - width),
-                eos_token_id=list(tokenizer.stops),
-                pad_token_id=tokenizer.pad,
-                bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
-            ),
-            logits_processor=LogitsProcessorList([confidence]),
-        )
+        # A model's own settings (a repetition penalty, say) would be mixed into ours.
+        own, model.generation_config = model.generation_config, GenerationConfig()
+        try:
+            output = model.generate(
+                input_ids=torch.tensor(padded, device=device),
+                attention_mask=torch.tensor(seen, device=device),
+                generation_config=GenerationConfig(
+                    do_sample=False,
+                    num_beams=1,
+                    max_new_tokens=max(1, min(self.max_answer, self.context - width)),
+                    eos_token_id=list(tokenizer.stops),
+                    pad_token_id=tokenizer.pad,
+                    bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
+                ),
+                logits_processor=LogitsProcessorList([confidence]),
+            )
+        finally:
+            model.generation_config = own
+        completions = []
         for row, answered in enumerate(output[:, width:].tolist()):
             stops = [i for i, token in enumerate(answered) if token in tokenizer.stops]
             said = answered[: stops[0]] if stops else answered
             logprobs = [float(step[row]) for step in confidence.steps[: len(said)]]
-            yield self._speller.completion(
-                said, logprobs, "eos" if stops else "length", len(ids[row])
+            completions.append(
+                self._speller.completion(
+                    said, logprobs, "eos" if stops else "length", len(ids[row])
+                )
             )
+        return completions
 
 
 class _Confidence(LogitsProcessor):  # type: ignore[misc]

@@ -81,12 +81,14 @@ class SharedPrefixEngine:
             pending = [batch]
             while pending:
                 now = pending.pop()
+                completions = None
                 try:
                     with torch.inference_mode():
                         completions = self._answer(now)
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
+                if completions is None:  # out here the error no longer holds the batch's tensors
                     self._shrink(now)
                     half = len(now) // 2
                     pending += [now[half:], now[:half]]
