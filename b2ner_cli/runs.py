@@ -86,7 +86,7 @@ def tag(job: TagJob, ledger: Ledger) -> None:
         tagger = Tagger.load(job.model, job.labels, cache=cache, **job.settings)
         for item in tagging.tag(
             documents, tagger.engine, job.labels, tagger.options, cache,
-            skip=output.done, live=job.live,
+            skip=output.done, resumed=job.resume, live=job.live,
         ):  # fmt: skip
             if isinstance(item, BadRecord):
                 if job.strict:

@@ -126,16 +126,18 @@ def tag(
     cache: Answers | None = None,
     *,
     skip: int = 0,
+    resumed: bool = False,
     live: bool = False,
 ) -> Iterator[Result | BadRecord]:
     """Tag documents; results and bad records come in input order.
 
     The first `skip` documents have been tagged by a run that was cut: they give no result, and
-    the window they end in is asked as that run asked it. `live` input is a stream that may
-    pause: what has arrived is then answered without waiting for a full window.
+    the window that run was cut in is asked as that run asked it. `resumed` says that there was
+    such a run where nothing is skipped. `live` input is a stream that may pause: what has
+    arrived is then answered without waiting for a full window.
     """
     planner = _Planner(engine, labels, options)
-    done, resumed = 0, skip > 0
+    done, resumed = 0, resumed or skip > 0
     for window in _windows(documents, _sizes(engine.batch_tokens), live):
         count = sum(isinstance(item, Document) for item in window)
         before, done = done, done + count
@@ -150,7 +152,8 @@ def tag(
                 left -= 1
             else:
                 yield result
-        resumed = False
+        # A window that lacked answers is where the other run was cut; all after it is new.
+        resumed = resumed and not any(isinstance(w, _Work) and w.asked for w in work)
 
 
 @dataclass(slots=True)
@@ -173,6 +176,11 @@ class _Work:
     completions: list[Completion | None] = field(default_factory=list)
     missing: int = 0
     cached: int = 0
+
+    @property
+    def asked(self) -> bool:
+        """Whether the engine was needed for it."""
+        return self.cached < len(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
