@@ -247,7 +247,8 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         *(f"| {name} | {value} |" for name, value in recipe.items()),
     ]
     if scores := record.get("heldout"):
-        lines += ["", "## Held-out scores", "", *_scores(scores)]
+        counted = record.get("heldout_documents", "all documents of each test split")
+        lines += ["", "## Held-out scores", "", f"On {counted}.", "", *_scores(scores)]
     lines += [
         "",
         "## Training data",
@@ -266,7 +267,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
 
 def _scores(report: dict[str, Any]) -> list[str]:
     lines = [
-        "Metric of the paper (set of label and surface, micro F1 a set), test splits, free greedy "
+        "Metric of the paper (set of label and surface, micro F1 a set), free greedy "
         "decoding, the sets' own label names verbatim. None of these sets was trained on.",
         "",
         "| data set | F1 | precision | recall | mentions not in the text | labels not asked for |",

@@ -114,9 +114,7 @@ def compare(engines, asked, rounds):
         "median_ratio": {
             clock: statistics.median(
                 plain / fast
-                for plain, fast in zip(
-                    seconds["plain"][clock], seconds["fast"][clock], strict=True
-                )
+                for plain, fast in zip(seconds["plain"][clock], seconds["fast"][clock], strict=True)
             )
             for clock in ("wall", "cpu")
         },

@@ -38,7 +38,9 @@ REQUIRED = 30_000  # documents a CPU-second
 FLAT = 1.25  # the most that memory may grow from the smallest to the largest input
 WINDOW = 4096
 
-SYLLABLES = "ba dor el fin ga hu ir jas kel lo mir nu or pel qui ros sa tun ul ver wy xan zo".split()
+SYLLABLES = (
+    "ba dor el fin ga hu ir jas kel lo mir nu or pel qui ros sa tun ul ver wy xan zo".split()
+)
 FRAMES = (
     "{person} left {organization} in spring and has lived in {city} since then, where the "
     "neighbours rarely ask what the work in that laboratory was about.",
@@ -282,7 +284,9 @@ def show(found):
         print(f"peak resident memory ({found['distinct_answers']:,} distinct texts at most)")
     for row in found["memory"]:
         rate = row["documents_per_cpu_second"]
-        print(f"  {row['documents']:>9,} documents {row['peak_mb']:>10.1f} MB {rate:>10,.0f} docs/s")
+        print(
+            f"  {row['documents']:>9,} documents {row['peak_mb']:>10.1f} MB {rate:>10,.0f} docs/s"
+        )
 
 
 def failures(found):
