@@ -1,4 +1,4 @@
-"""The nouns everything else is written in: frozen, slotted, checked when built.
+"""The nouns everything else is written in: immutable, and checked when built.
 
 A document holds text; a model says mentions; a mention with a place in the text is an entity;
 a document with its entities is a result. Offsets are code points, half-open, into
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 How = Literal["exact", "folded", "given"]
 Stop = Literal["eos", "length"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A label and a surface, as a model or an annotator says them: no place in the text yet.
 
     `score` is the model's confidence in 0..1, or None where nobody gave one.
@@ -102,14 +101,16 @@ class Completion:
             raise ValueError(f"{len(self.logprobs)} log-probabilities for {len(self.ends)} tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a result cost: chunks, prompt and answer tokens, and answers that came from cache."""
 
     prompts: int = 0
     cached: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+
+
+_NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Result:
     entities: tuple[Entity, ...]
     unlocated: tuple[Mention, ...] = ()
     problems: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = _NO_USAGE
     answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -171,6 +171,7 @@ class _Places:
 
 
 _NOWHERE = _Places("", "exact", iter(()))
+_APART = frozenset(["", *" \n.,;:!?()[]\"'"])
 
 
 class _Search:
@@ -193,9 +194,7 @@ class _Search:
             return None
         start = self.text.find(surface)
         end = start + len(surface)
-        if start < 0 or _inside_word(self.text, start) or _inside_word(self.text, end):
-            return None
-        return start, end
+        return None if start < 0 or _cuts_word(self.text, (start, end)) else (start, end)
 
     def free(self, places: _Places, taken: Container[Span]) -> Span | None:
         """The first occurrence not taken, outside longer surfaces where there is such."""
@@ -276,7 +275,11 @@ def _choose(text: str, spans: Iterator[Span]) -> Iterator[Span]:
 
 
 def _cuts_word(text: str, span: Span) -> bool:
-    return _inside_word(text, span[0]) or _inside_word(text, span[1])
+    start, end = span
+    # No need to look closer where words begin and end beside plain spaces and stops.
+    if text[start].isalnum() and text[end - 1].isalnum() and text[start - 1 : start] in _APART:
+        return text[end : end + 1] not in _APART and _inside_word(text, end)
+    return _inside_word(text, start) or _inside_word(text, end)
 
 
 def _inside_word(text: str, at: int) -> bool:

@@ -41,7 +41,8 @@ def test_stdout_is_data_and_stderr_one_summary(shell):
     first, *_ = found = records(done.out)
     assert [record["id"] for record in found] == [0, 1, 2, 3, 4]
     assert {key: first[key] for key in FIRST} == FIRST
-    assert [tuple(e[key] for key in ("start", "end", "label", "text")) for e in first["entities"]] == SPANS  # fmt: skip
+    places = [(e["start"], e["end"], e["label"], e["text"]) for e in first["entities"]]
+    assert places == SPANS
     assert {e["score"] for e in first["entities"]} == {0.9048}
     (summary,) = done.err.splitlines()
     assert summary.startswith("tagged 5 documents (0 failed), 15 entities, 0.0% unlocated, ")
@@ -366,9 +367,8 @@ def test_predict_and_eval(shell, data):
     assert len(rest) == 7
     assert list(first)[:5] == ["Task", "Dataset", "Language", "Instance", "Prediction"]
     assert list(first["Instance"]) == ["id", "sentence", "label", "instruction", "ground_truth"]
-    assert (
-        first["Prediction"] == first["Instance"]["ground_truth"] == "keeper: Keeper0; ship: Ship1"
-    )
+    assert first["Prediction"] == "keeper: Keeper0; ship: Ship1"
+    assert first["Instance"]["ground_truth"].strip() == first["Prediction"]
     for metric in ("paper", "strict"):
         report = json.loads(shell.run(["eval", "out", "--metric", metric, "--json"]).out)
         assert report["metric"] == metric

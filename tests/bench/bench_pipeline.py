@@ -39,7 +39,8 @@ FLAT = 1.25  # the most that memory may grow from the smallest to the largest in
 WINDOW = 4096
 
 SYLLABLES = (
-    "ba dor el fin ga hu ir jas kel lo mir nu or pel qui ros sa tun ul ver wy xan zo".split()
+    *("ba", "dor", "el", "fin", "ga", "hu", "ir", "jas", "kel", "lo", "mir", "nu", "or"),
+    *("pel", "qui", "ros", "sa", "tun", "ul", "ver", "wy", "xan", "zo"),
 )
 FRAMES = (
     "{person} left {organization} in spring and has lived in {city} since then, where the "
@@ -207,7 +208,7 @@ def calibration():
     for _ in range(3):
         began, counts = time.process_time(), {}
         for number in range(400_000):
-            word = "word%d" % (number & 1023)
+            word = f"word{number & 1023}"
             counts[word] = counts.get(word, 0) + len(word)
         best = max(best, 0.4 / (time.process_time() - began))
     return best
