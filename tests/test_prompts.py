@@ -120,7 +120,7 @@ surfaces = st.text(min_size=1).filter(
 ) | st.sampled_from(["10:30", "person: x", "None", "-> b", "：", "!"])
 
 
-@given(st.lists(st.builds(Mention, st.sampled_from(SIMILAR), surfaces)), st.text())
+@given(st.lists(st.builds(Mention, st.sampled_from(SIMILAR), surfaces, st.none())), st.text())
 def test_parse_undoes_answer(mentions, text):
     assert parse(Completion(answer(mentions)), SIMILAR, text) == (mentions, [])
 
