@@ -25,7 +25,6 @@ from b2ner_cli.labels import LabelSet, as_language, detect_language
 
 log = logging.getLogger("b2ner")
 
-_COLLECT = 10_000  # objects between collections: documents and answers make no cycles
 _IDS = 100_000  # explicit ids remembered to warn of repeats: 10 MB, whatever the input's size
 
 
@@ -158,7 +157,6 @@ def _settle() -> None:
     Going through all of that again and again took a fifth of a run whose answers are cached.
     """
     gc.freeze()
-    gc.set_threshold(_COLLECT)
 
 
 def preview(

@@ -44,13 +44,13 @@ SYLLABLES = (
 )
 FRAMES = (
     "{person} left {organization} in spring and has lived in {city} since then, where the "
-    "neighbours rarely ask what the work in that laboratory was about.",
+    "neighbours rarely ask about the laboratory.",
     "Nobody in {city} expected {organization} to close its oldest plant so soon after the new "
-    "contract had been signed and celebrated with such a long dinner.",
+    "contract had been signed and celebrated.",
     "The second part of {movie title}, shown last week in {city}, is said to owe a good deal of "
-    "its quiet humour to {person}, who is not named anywhere in it.",
+    "its humour to {person}, who is not named in it.",
     "According to {person}, the figures that {organization} gave out on Tuesday were rounded "
-    "twice, once by a clerk and once more by the office that printed them.",
+    "twice, once by a clerk and once by the printing office.",
 )
 SUFFIXES = {"organization": " Works", "city": "burg", "movie title": " at Dawn", "person": " Vey"}
 SAID = re.compile(r"[A-Z][a-z]+(?: Works|burg| at Dawn| Vey)")
@@ -203,15 +203,15 @@ def peak_memory():
 
 
 def calibration():
-    """Million steps a CPU-second of a loop that is what such code is made of."""
-    best = 0.0
-    for _ in range(3):
-        began, counts = time.process_time(), {}
-        for number in range(400_000):
-            word = f"word{number & 1023}"
-            counts[word] = counts.get(word, 0) + len(word)
-        best = max(best, 0.4 / (time.process_time() - began))
-    return best
+    """Million steps a CPU-second of a loop that is what such code is made of.
+
+    A busy machine slows it down as it does the rest: documents a million steps can be compared.
+    """
+    began, counts = time.process_time(), {}
+    for number in range(2_000_000):
+        word = f"word{number & 1023}"
+        counts[word] = counts.get(word, 0) + len(word)
+    return 2 / (time.process_time() - began)
 
 
 def in_child(documents, distinct, folder, cache_path):
@@ -245,9 +245,10 @@ def measure(options):
         fill(corpus, cache_path)
         rates, calibrations, breakdowns = [], [], []
         for _ in range(options.rounds):
-            calibrations.append(calibration())
+            before = calibration()
             seconds, watch = whole(corpus, cache_path, output)
             rates.append(options.documents / seconds)
+            calibrations.append((before + calibration()) / 2)
             breakdowns.append(stages(corpus, cache_path, output))
         assert watch.documents == options.documents and watch.cached == watch.prompts
         characters = statistics.mean(map(len, sentences(min(1000, options.documents))))
@@ -258,6 +259,9 @@ def measure(options):
             "documents_per_cpu_second": statistics.median(rates),
             "rounds": rates,
             "calibration_million_steps_per_cpu_second": statistics.median(calibrations),
+            "documents_per_million_steps": statistics.median(
+                rate / speed for rate, speed in zip(rates, calibrations, strict=True)
+            ),
             "stages_microseconds_per_document": {
                 stage: statistics.median(b[stage] for b in breakdowns) / options.documents * 1e6
                 for stage in breakdowns[0]
@@ -277,6 +281,7 @@ def show(found):
     print(f"  rounds                   {', '.join(f'{r:,.0f}' for r in found['rounds'])}")
     speed = found["calibration_million_steps_per_cpu_second"]
     print(f"  calibration loop         {speed:>8.1f}   million steps a CPU-second")
+    print(f"  documents a million steps {found['documents_per_million_steps']:>7,.0f}")
     print("microseconds a document, by stage")
     spent = found["stages_microseconds_per_document"]
     for stage, microseconds in {**spent, "sum": sum(spent.values())}.items():
