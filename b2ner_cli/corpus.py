@@ -5,7 +5,8 @@
 
 A group is the unit of training: its prefix is computed once for all its documents. Label lists
 are made as in the reference's training: at most 18 labels with the documents' own first, each
-dropped with probability 0.10 along with its entities, shuffled. Knows no tokenizer and no model.
+dropped with probability 0.10 along with its entities, shuffled; `Variation` makes them less
+regular than that. Knows no tokenizer and no model.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from b2ner_cli import variation
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import b2nerd
 from b2ner_cli.labels import LabelSet, Language, as_language
+from b2ner_cli.variation import Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,18 @@ def by_labels(pick: Pick) -> list[list[Document]]:
     return list(shared.values())
 
 
-def group(
-    picks: Sequence[Pick], size: int, max_labels: int, dropout: float, seed: str
-) -> Iterator[Group]:
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a group's label list is made: at most `max_labels`, each dropped with probability
+    `dropout`, and how labels and texts are varied.
+    """
+
+    max_labels: int = 18
+    dropout: float = 0.10
+    variation: Variation = field(default_factory=Variation)
+
+
+def group(picks: Sequence[Pick], size: int, asking: Asking, seed: str) -> Iterator[Group]:
     """Yield every picked document once, in groups of up to `size`, in a random order.
 
     Documents of a group are of one set, with one label list, and of similar length, so that
@@ -152,23 +164,52 @@ def group(
             near = sorted(documents[start : start + window], key=lambda d: len(d.text))
             groups += ((pick, near[i : i + size]) for i in range(0, len(near), size))
     rng.shuffle(groups)
+    surfaces = {pick.name: _surfaces(pick) for pick in picks if asking.variation.noise}
     for pick, documents in groups:
-        yield _ask(pick, documents, max_labels, dropout, rng)
+        yield _ask(pick, documents, asking, surfaces.get(pick.name, {}), rng)
+
+
+def _surfaces(pick: Pick) -> dict[str, list[str]]:
+    """The surfaces each label has in a pick."""
+    found: dict[str, dict[str, None]] = {}
+    for document in pick.documents:
+        for mention in document.mentions or ():
+            found.setdefault(mention.label, {})[mention.surface] = None
+    return {label: list(surfaces) for label, surfaces in found.items()}
 
 
 def _ask(
-    pick: Pick, documents: list[Document], max_labels: int, dropout: float, rng: random.Random
+    pick: Pick,
+    documents: list[Document],
+    asking: Asking,
+    surfaces: dict[str, list[str]],
+    rng: random.Random,
 ) -> Group:
+    vary = asking.variation
     gold = list(dict.fromkeys(m.label for d in documents for m in d.mentions or ()))
     rng.shuffle(gold)
-    listed = dict.fromkeys(documents[0].labels or pick.labels)
-    others = [label for label in listed if label not in gold]
-    labels = gold[:max_labels]
-    labels += rng.sample(others, min(len(others), max_labels - len(labels)))
-    kept = [label for label in labels if rng.random() >= dropout] or [rng.choice(labels)]
+    listed = list(dict.fromkeys(documents[0].labels or pick.labels))
+    if vary.subset and rng.random() < vary.subset:
+        kept = variation.some(listed, gold, asking.max_labels, rng)
+    else:
+        others = [label for label in listed if label not in gold]
+        labels = gold[: asking.max_labels]
+        labels += rng.sample(others, min(len(others), asking.max_labels - len(labels)))
+        kept = [label for label in labels if rng.random() >= asking.dropout]
+        kept = kept or [rng.choice(labels)]
     rng.shuffle(kept)
-    targets = tuple(
-        tuple(m for m in d.mentions or () if m.label in kept and ";" not in m.surface)
-        for d in documents
-    )
-    return Group(LabelSet(tuple(kept)), pick.language, tuple(d.text for d in documents), targets)
+    names = variation.rename(kept, pick.language, vary.rename, rng)
+    texts, targets = [], []
+    for document in documents:
+        text, mentions = document.text, document.mentions or ()
+        if vary.noise and rng.random() < vary.noise:
+            text, mentions = variation.disturb(text, mentions, surfaces, rng)
+        texts.append(text)
+        targets.append(
+            tuple(
+                mention._replace(label=names[mention.label])
+                for mention in mentions
+                if mention.label in names and ";" not in mention.surface
+            )
+        )
+    return Group(LabelSet(tuple(names.values())), pick.language, tuple(texts), tuple(targets))

@@ -79,8 +79,7 @@ class Schedule:
     picks: Sequence[corpus.Pick]
     batch: int
     group: int
-    max_labels: int
-    label_dropout: float
+    asking: corpus.Asking
     epochs: float
     seed: int
 
@@ -102,11 +101,7 @@ class Schedule:
                     yield step, groups
 
     def _epoch(self, epoch: int) -> list[list[corpus.Group]]:
-        groups = list(
-            corpus.group(
-                self.picks, self.group, self.max_labels, self.label_dropout, f"{self.seed}/{epoch}"
-            )
-        )
+        groups = list(corpus.group(self.picks, self.group, self.asking, f"{self.seed}/{epoch}"))
         rng = random.Random(f"order/{self.seed}/{epoch}")
         size = self.batch // self.group
         batches = []

@@ -24,6 +24,7 @@ from accelerate.state import AcceleratorState
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.packing import AnswerLoss, Row, Schedule, collate, pack
+from b2ner_cli.variation import Variation
 
 log = logging.getLogger("b2ner")
 
@@ -36,7 +37,8 @@ class Recipe:
     `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
     number of random vocabulary entries that stand against the batch's own tokens in the loss
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label`, `empty` and `longest` are those of `corpus.Caps`.
+    `per_label`, `empty` and `longest` are those of `corpus.Caps`; `subset`, `rename` and `noise`
+    those of `Variation`.
     """
 
     rank: int = 32
@@ -52,6 +54,9 @@ class Recipe:
     group: int = 4
     max_labels: int = 18
     label_dropout: float = 0.10
+    subset: float = 0.0
+    rename: float = 0.0
+    noise: float = 0.0
     max_tokens: int = 400
     per_set: int = 800
     per_label: int = 200
@@ -81,6 +86,12 @@ class Recipe:
             raise UsageError(f"cannot train in {self.dtype!r}", "choose auto, float32 or bfloat16")
         if self.batch % self.group:
             raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
+        self.asking()
+
+    def asking(self) -> corpus.Asking:
+        """How label lists are made and varied."""
+        variation = Variation(self.subset, self.rename, self.noise)
+        return corpus.Asking(self.max_labels, self.label_dropout, variation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +153,8 @@ def train(
     )
     loss_of, steered = accelerator.prepare(module, optimizer)
     schedule = Schedule(
-        picks, recipe.batch, recipe.group, recipe.max_labels, recipe.label_dropout,
-        recipe.epochs, recipe.seed,
-    )  # fmt: skip
+        picks, recipe.batch, recipe.group, recipe.asking(), recipe.epochs, recipe.seed
+    )
     start, tally = _resumed(out, module, optimizer, recipe) if resume else (0, _Tally())
     began = time.monotonic() - tally.seconds
     for step, groups in schedule.batches(start):

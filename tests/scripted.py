@@ -198,6 +198,8 @@ def _child(command, folder, streams, environment, engine):
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.environ.update(environment)
+    # A job that a shell starts in the background ignores Ctrl-C; this one is to heed it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import torch
 
     torch.set_num_threads(1)

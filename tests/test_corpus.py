@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from b2ner_cli.corpus import Caps, Pick, choose, group
+from b2ner_cli.corpus import Asking, Caps, Pick, choose, group
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError
 
@@ -131,7 +131,7 @@ def test_separators_in_surfaces_are_counted(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=train)
     picks = choose(tmp_path, Caps(), 1)
     assert picks[0].unsayable == 1
-    (asked,) = group(picks, 4, 18, 0.0, "1")
+    (asked,) = group(picks, 4, Asking(18, 0.0), "1")
     assert asked.targets == ((Mention("person", "c"),),)
 
 
@@ -157,7 +157,7 @@ def test_label_no_prompt_can_hold_is_named_with_its_file(tmp_path, label):
 @pytest.mark.parametrize("sizes", [(1,), (7,), (130, 5)])
 def test_every_document_once_and_sets_apart(sizes, size):
     picks = [make_pick(count, name=f"NER_en_{i}") for i, count in enumerate(sizes)]
-    groups = list(group(picks, size, 18, 0.1, "seed"))
+    groups = list(group(picks, size, Asking(), "seed"))
     assert Counter(t for g in groups for t in g.texts) == Counter(texts(picks))
     assert all(len(g.texts) == len(g.targets) <= size for g in groups)
     assert all(len({text.split()[0] for text in g.texts}) == 1 for g in groups)
@@ -166,14 +166,14 @@ def test_every_document_once_and_sets_apart(sizes, size):
 
 def test_groups_follow_the_seed():
     picks = [make_pick(40)]
-    assert list(group(picks, 4, 18, 0.1, "1")) == list(group(picks, 4, 18, 0.1, "1"))
-    assert list(group(picks, 4, 18, 0.1, "1")) != list(group(picks, 4, 18, 0.1, "2"))
+    assert list(group(picks, 4, Asking(), "1")) == list(group(picks, 4, Asking(), "1"))
+    assert list(group(picks, 4, Asking(), "1")) != list(group(picks, 4, Asking(), "2"))
 
 
 def test_label_lists_are_capped_with_gold_first():
     labels = tuple(f"l{i}" for i in range(40))
     pick = make_pick(60, labels)
-    for asked in group([pick], 4, 6, 0.0, "1"):
+    for asked in group([pick], 4, Asking(6, 0.0), "1"):
         gold = {labels[int(text.split()[1]) % 40] for text in asked.texts}
         assert len(asked.labels.names) == 6
         assert gold <= set(asked.labels.names)
@@ -184,20 +184,20 @@ def test_more_gold_than_room():
     labels = tuple(f"l{i}" for i in range(9))
     document = Document(id="0", text="x", mentions=tuple(Mention(la, "x") for la in labels))
     pick = Pick("NER_en_a", "en", labels, (document,), 1, 0)
-    (asked,) = group([pick], 4, 5, 0.0, "1")
+    (asked,) = group([pick], 4, Asking(5, 0.0), "1")
     assert len(asked.labels.names) == 5
     assert {m.label for m in asked.targets[0]} == set(asked.labels.names)
 
 
 def test_few_labels_are_all_asked_and_their_order_varies():
-    groups = group([make_pick(64, tuple("abcd"))], 2, 18, 0.0, "1")
+    groups = group([make_pick(64, tuple("abcd"))], 2, Asking(18, 0.0), "1")
     orders = {asked.labels.names for asked in groups}
     assert all(sorted(order) == list("abcd") for order in orders)
     assert len(orders) > 5
 
 
 def test_dropout_takes_a_label_with_its_entities():
-    asked = list(group([make_pick(400, tuple("abcdef"))], 2, 18, 0.5, "1"))
+    asked = list(group([make_pick(400, tuple("abcdef"))], 2, Asking(18, 0.5), "1"))
     for one in asked:
         assert one.labels.names
         for text, targets in zip(one.texts, one.targets, strict=True):
@@ -208,20 +208,20 @@ def test_dropout_takes_a_label_with_its_entities():
 
 
 def test_dropout_leaves_a_label():
-    asked = list(group([make_pick(50, ("a", "b"))], 1, 18, 0.99, "1"))
+    asked = list(group([make_pick(50, ("a", "b"))], 1, Asking(18, 0.99), "1"))
     assert {len(one.labels.names) for one in asked} <= {1, 2}
     assert {one.labels.names for one in asked} >= {("a",), ("b",)}
 
 
 def test_own_labels_of_documents():
-    (asked,) = group([make_pick(3, labels=("person", "city"))], 4, 18, 0.0, "1")
+    (asked,) = group([make_pick(3, labels=("person", "city"))], 4, Asking(18, 0.0), "1")
     assert set(asked.labels.names) == {"person", "city"}
     own = make_pick(3, labels=("person", "city"))
     documents = tuple(
         Document(id=d.id, text=d.text, mentions=(), labels=("river", "sea")) for d in own.documents
     )
     pick = Pick(own.name, "en", own.labels, documents, 3, 0)
-    (asked,) = group([pick], 4, 18, 0.0, "1")
+    (asked,) = group([pick], 4, Asking(18, 0.0), "1")
     assert set(asked.labels.names) == {"river", "sea"}
 
 
@@ -232,12 +232,12 @@ def test_label_annotated_in_one_document_only_is_not_asked_of_its_neighbour():
         Document(id="1", text="Rome", mentions=(Mention("city", "Rome"),), labels=("city", "sea")),
     )
     pick = Pick("NER_en_a", "en", ("river", "city", "sea"), documents, 2, 0)
-    for asked in group([pick], 2, 18, 0.0, "1"):
+    for asked in group([pick], 2, Asking(18, 0.0), "1"):
         for text in asked.texts:
             own = {"Po": {"river", "sea"}, "Rome": {"city", "sea"}}[text]
             assert set(asked.labels.names) <= own
 
 
 def test_label_listed_twice_in_the_data():
-    (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, 18, 0.0, "1")
+    (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, Asking(18, 0.0), "1")
     assert sorted(asked.labels.names) == ["a", "b", "c"]

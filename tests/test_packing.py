@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from b2ner_cli import backbone, prompts
-from b2ner_cli.corpus import Group, Pick
+from b2ner_cli.corpus import Asking, Group, Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.packing import AnswerLoss, Schedule, collate, pack
@@ -210,10 +210,10 @@ SIZES = [(1,), (4,), (5, 3), (64,), (65, 1, 30), (200,)]
 @pytest.mark.parametrize(("batch", "group"), [(4, 4), (8, 2), (16, 4)])
 @pytest.mark.parametrize("epochs", [0.4, 1.0, 2.0, 2.5])
 def test_schedule(sizes, batch, group, epochs):
-    schedule = Schedule(picks_of(*sizes), batch, group, 18, 0.1, epochs, 5)
+    schedule = Schedule(picks_of(*sizes), batch, group, Asking(), epochs, 5)
     batches = list(schedule.batches())
     assert [step for step, _ in batches] == list(range(schedule.steps))
-    one = Schedule(schedule.picks, batch, group, 18, 0.1, 1.0, 5).steps
+    one = Schedule(schedule.picks, batch, group, Asking(), 1.0, 5).steps
     assert schedule.steps == max(1, round(one * epochs))
     assert all(1 <= len(groups) <= batch // group for _, groups in batches)
     every = Counter(d.text for pick in schedule.picks for d in pick.documents)
@@ -226,10 +226,10 @@ def test_schedule(sizes, batch, group, epochs):
 
 def test_epochs_and_seeds_differ():
     (first, second) = (
-        list(Schedule(picks_of(64), 4, 4, 18, 0.1, 1.0, seed).batches()) for seed in (1, 2)
+        list(Schedule(picks_of(64), 4, 4, Asking(), 1.0, seed).batches()) for seed in (1, 2)
     )
     assert first != second
-    both = list(Schedule(picks_of(64), 4, 4, 18, 0.1, 2.0, 1).batches())
+    both = list(Schedule(picks_of(64), 4, 4, Asking(), 2.0, 1).batches())
     assert both[:16] == first
     assert [groups for _, groups in both[16:]] != [groups for _, groups in first]
 
@@ -240,7 +240,9 @@ def test_documents_with_label_lists_of_their_own():
         Document(id=d.id, text=d.text, mentions=(), labels=("a",) if i % 3 else None)
         for i, d in enumerate(pick.documents)
     )
-    schedule = Schedule([Pick("NER_en_0", "en", ("b",), documents, 21, 0)], 4, 2, 18, 0.0, 1.0, 1)
+    schedule = Schedule(
+        [Pick("NER_en_0", "en", ("b",), documents, 21, 0)], 4, 2, Asking(dropout=0.0), 1.0, 1
+    )
     batches = list(schedule.batches())
     assert len(batches) == schedule.steps
     groups = [group for _, groups in batches for group in groups]
