@@ -79,6 +79,12 @@ BatchTokens = Annotated[
 MaxAnswer = Annotated[
     int, typer.Option(min=1, rich_help_panel="Model", help="Longest answer to a prompt, in tokens.")
 ]
+Constrain = Annotated[
+    bool | None,
+    typer.Option("--constrain/--free", rich_help_panel="Model", show_default=False,
+                 help="Hold answers to the labels and to words of the text, or not; by default "
+                 "what the adapter is better with."),
+]  # fmt: skip
 CachePath = Annotated[
     Path | None,
     typer.Option("--cache", envvar="B2NER_CACHE", rich_help_panel="Run",
@@ -185,6 +191,7 @@ def tag(
     engine: EngineName = "fast",
     batch_tokens: BatchTokens = "auto",
     max_answer: MaxAnswer = 256,
+    constrain: Constrain = None,
     cache: CachePath = None,
     no_cache: NoCache = False,
     strict: Annotated[
@@ -224,6 +231,7 @@ def tag(
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
         "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+        "constrain": constrain,
         "language": lang, "all_occurrences": all_occurrences, "min_score": min_score,
     }  # fmt: skip
     wanted = islice(documents, limit) if limit is not None else documents
@@ -269,6 +277,7 @@ def predict(
     engine: EngineName = "fast",
     batch_tokens: BatchTokens = "auto",
     max_answer: MaxAnswer = 256,
+    constrain: Constrain = None,
     cache: CachePath = None,
     no_cache: NoCache = False,
     quiet: Quiet = False,
@@ -281,6 +290,7 @@ def predict(
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
         "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+        "constrain": constrain,
     }  # fmt: skip
     with console.Watch(quiet) as watch:
         runs.predict(

@@ -40,11 +40,14 @@ class Prompt:
     """What the model reads: the part all documents of a label set share, then the document's own.
 
     The cut falls before the space that precedes the document, a token boundary, so the two parts
-    can be tokenised apart and the first computed once.
+    can be tokenised apart and the first computed once. `labels` and `about` say once more which
+    labels are asked for and in which text, for engines that hold answers to them.
     """
 
     prefix: str
     own: str
+    labels: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def text(self) -> str:
@@ -112,7 +115,7 @@ def render(labels: LabelSet, text: str, language: Language) -> Prompt:
 
     German, Dutch and Spanish have no form with descriptions: they are asked in English then.
     """
-    return Prompt(prefix(labels, language), own(labels, text, language))
+    return Prompt(prefix(labels, language), own(labels, text, language), labels.names, text)
 
 
 def prefix(labels: LabelSet, language: Language) -> str:

@@ -49,21 +49,31 @@ class Tagger:
         engine: str = "fast",
         max_answer: int = 256,
         batch_tokens: int | None = None,
+        constrain: bool | None = None,
         language: str = "auto",
         all_occurrences: bool = False,
         min_score: float = 0.0,
         cache: Cache | None = None,
     ) -> Tagger:
-        """Load a model by name or directory; raises ModelError or UsageError with the reason."""
+        """Load a model by name or directory; raises ModelError or UsageError with the reason.
+
+        `constrain` holds answers to the labels asked for and the words of the text; None leaves
+        that to what the adapter says of itself.
+        """
         if not isinstance(labels, LabelSet) and labels is not None:
             labels = LabelSet(tuple(labels))
         Options(language, all_occurrences, min_score)  # wrong options show before the model loads
         if engine not in ENGINES:
             raise UsageError(f"no engine {engine!r}", f"choose from {', '.join(ENGINES)}")
         backbone = load(model, adapter, revision=revision, device=device, dtype=dtype)
-        opened = open_engine(engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens)
+        decoding = choose_decoding(constrain, backbone.source.adapter)
+        opened = open_engine(
+            engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens,
+            constrain=decoding.value == "constrained",
+        )  # fmt: skip
         longest = chunk_tokens(backbone.source.adapter)
-        for reason in (*(c.reason for c in backbone.choices), *opened.notes, longest.reason):
+        chosen = (*backbone.choices, decoding, longest)
+        for reason in (*(choice.reason for choice in chosen), *opened.notes):
             log.info(reason)
         options = Options(language, all_occurrences, min_score, int(longest.value))
         return cls(opened, labels, options, cache)
@@ -86,16 +96,32 @@ class Tagger:
 
 def chunk_tokens(adapter: Path | None) -> Choice:
     """How much text to put into one prompt: as much as the adapter was trained on, if known."""
-    if adapter is not None:
-        try:
-            run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
-            longest = int(run["longest_document_tokens"])
-            return Choice(
-                str(longest), f"chunks of {longest} tokens: what the adapter was trained on"
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+    longest = _said_of(adapter, "longest_document_tokens")
+    if isinstance(longest, int) and longest > 0:
+        reason = f"chunks of {longest} tokens: what the adapter was trained on"
+        return Choice(str(longest), reason)
     return Choice(str(_LONG), f"chunks of up to {_LONG} tokens")
+
+
+def choose_decoding(constrain: bool | None, adapter: Path | None) -> Choice:
+    """Constrained or free answers: as asked for, or as the adapter says it is better."""
+    if constrain is not None:
+        value = "constrained" if constrain else "free"
+        return Choice(value, f"answers {value}: asked for")
+    if _said_of(adapter, "constrain") is True:
+        return Choice("constrained", "answers constrained: the adapter scores higher so")
+    return Choice("free", "answers free, as the models of the paper give them")
+
+
+def _said_of(adapter: Path | None, what: str) -> object:
+    """What an adapter's run.json says, None where there is none or it does not."""
+    if adapter is None:
+        return None
+    try:
+        run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return run.get(what) if isinstance(run, dict) else None
 
 
 def backbone_of(engine: Engine) -> Backbone | None:

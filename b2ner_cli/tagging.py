@@ -166,6 +166,11 @@ class _Question:
     own: str
     key: bytes
 
+    def prompt(self) -> Prompt:
+        """What the engine is asked."""
+        names = self.group.labels.names
+        return Prompt(self.group.prefix, self.own, names, no_surrogates(self.text))
+
 
 @dataclass(slots=True)
 class _Work:
@@ -304,7 +309,7 @@ def _answered(
                 asked.setdefault(question.key, question)
     keys = list(asked)
     answered = {index for index, name in enumerate(keys) if name in known}
-    pending = [Prompt(q.group.prefix, q.own) for q in asked.values()] if waiting else []
+    pending = [q.prompt() for q in asked.values()] if waiting else []
     answers = iter(engine.generate(pending, answered) if pending else ())
     leaving = iter(work)
     due = next(leaving, None)

@@ -20,10 +20,17 @@ ENGINES: dict[str, type[SharedPrefixEngine] | type[PlainEngine]] = {
 
 
 def open_engine(
-    name: str, backbone: Backbone, *, max_answer: int = 256, batch_tokens: int | None = None
+    name: str,
+    backbone: Backbone,
+    *,
+    max_answer: int = 256,
+    batch_tokens: int | None = None,
+    constrain: bool = False,
 ) -> SharedPrefixEngine | PlainEngine:
-    """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine."""
+    """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine;
+    `constrain` holds answers to the labels asked for and the words of the text.
+    """
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
     kind: type[SharedPrefixEngine] | type[PlainEngine] = ENGINES[name]
-    return kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens)
+    return kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain)

@@ -1,4 +1,4 @@
-"""From answer tokens to completions, and how an engine learns that memory ran out."""
+"""What engines share: from answer tokens to completions, their identity, memory running out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from b2ner_cli.backbone import Tokenizer
+from b2ner_cli.backbone import Backbone, Tokenizer
 from b2ner_cli.document import Completion, Stop
 
 
@@ -46,6 +46,12 @@ class Speller:
 
     def _text(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode([*self._anchor, *ids])[self._anchor_length :]
+
+
+def identity(backbone: Backbone, max_answer: int, constrain: bool) -> str:
+    """Names all that answers depend on; the same for every engine."""
+    decoding = "constrained" if constrain else "greedy"
+    return f"{backbone.source.fingerprint}/{backbone.dtype}/{decoding}-{max_answer}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

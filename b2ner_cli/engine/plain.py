@@ -13,7 +13,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from b2ner_cli.backbone import Backbone
 from b2ner_cli.document import Completion
-from b2ner_cli.engine.completions import Speller, is_out_of_memory
+from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
 
@@ -29,16 +30,18 @@ class PlainEngine:
         *,
         max_answer: int = 256,
         batch_tokens: int | None = None,
+        constrain: bool = False,
         rows: int = 4,
     ) -> None:
         self.backbone = backbone
         self.max_answer = max_answer
-        self.identity = f"{backbone.source.fingerprint}/{backbone.dtype}/greedy-{max_answer}"
+        self.identity = identity(backbone, max_answer, constrain)
         self.context = backbone.context
         self.batch_tokens = batch_tokens or 512 * rows
         self.rows = max(1, batch_tokens // 512) if batch_tokens else rows
         self.notes = (f"engine plain: generate in batches of {self.rows}",)
         self._speller = Speller(backbone.tokenizer)
+        self._grammars = Grammars(backbone.tokenizer) if constrain else None
 
     def count(self, text: str) -> int:
         """Number of tokens of a text."""
@@ -63,7 +66,8 @@ class PlainEngine:
             # Near the end of the context each prompt has room of its own, so it is asked alone.
             together = longest + self.max_answer <= self.context
             try:
-                parts = [self._answer(part) for part in ([ids] if together else [[i] for i in ids])]
+                rows = list(zip(ids, batch, strict=True))
+                parts = [self._answer(p) for p in ([rows] if together else [[r] for r in rows])]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -73,16 +77,24 @@ class PlainEngine:
                 ) from None
             yield from enumerate((completion for part in parts for completion in part), start)
 
-    def _answer(self, ids: list[list[int]]) -> list[Completion]:
+    def _answer(self, asked: list[tuple[list[int], Prompt]]) -> list[Completion]:
         tokenizer, device, model = (
             self.backbone.tokenizer,
             self.backbone.device,
             self.backbone.model,
         )
+        ids = [row for row, _ in asked]
         width = max(map(len, ids))
         padded = [[tokenizer.pad] * (width - len(row)) + row for row in ids]
         seen = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
         confidence = _Confidence()
+        processors: list[LogitsProcessor] = [confidence]
+        answers: list[Progress] = []
+        if self._grammars is not None:
+            grammars = self._grammars
+            answers = [Progress(AnswerGrammar(grammars.of(p.labels), p.about)) for _, p in asked]
+            allow = _Allow(answers, width, tokenizer.eos)
+            processors.insert(0, allow)
         # A model's own settings (a repetition penalty, say) would be mixed into ours.
         own, model.generation_config = model.generation_config, GenerationConfig()
         try:
@@ -97,7 +109,7 @@ class PlainEngine:
                     pad_token_id=tokenizer.pad,
                     bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
                 ),
-                logits_processor=LogitsProcessorList([confidence]),
+                logits_processor=LogitsProcessorList(processors),
             )
         finally:
             model.generation_config = own
@@ -105,6 +117,9 @@ class PlainEngine:
         for row, answered in enumerate(output[:, width:].tolist()):
             stops = [i for i, token in enumerate(answered) if token in tokenizer.stops]
             said = answered[: stops[0]] if stops else answered
+            if answers:
+                allow.see(row, answered[-1])
+                said = said[: answers[row].length]
             logprobs = [float(step[row]) for step in confidence.steps[: len(said)]]
             completions.append(
                 self._speller.completion(
@@ -124,3 +139,27 @@ class _Confidence(LogitsProcessor):  # type: ignore[misc]
         floats = scores.float()
         self.steps.append((floats.amax(-1) - floats.logsumexp(-1)).cpu())
         return scores
+
+
+class _Allow(LogitsProcessor):  # type: ignore[misc]
+    """Leaves each row the tokens that its answer's grammar allows; after its end, the stop."""
+
+    def __init__(self, answers: list[Progress], width: int, stop: int) -> None:
+        self._answers = answers
+        self._width = width
+        self._stop = stop
+        self._over = [False] * len(answers)
+
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        forbidden = torch.full(scores.shape, -torch.inf)
+        for row, answer in enumerate(self._answers):
+            if input_ids.shape[1] > self._width:
+                self.see(row, int(input_ids[row, -1]))
+            allowed = [self._stop] if self._over[row] else list(answer.allowed())
+            forbidden[row, allowed] = 0.0
+        return scores + forbidden.to(scores.device)
+
+    def see(self, row: int, token: int) -> None:
+        """Note the last token of a row, unless its answer is over."""
+        if not self._over[row]:
+            self._over[row] = self._answers[row].ends(token)

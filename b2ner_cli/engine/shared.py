@@ -22,7 +22,9 @@ import torch
 from b2ner_cli import attention
 from b2ner_cli.backbone import Backbone
 from b2ner_cli.document import Completion
-from b2ner_cli.engine.completions import Speller, is_out_of_memory
+from b2ner_cli.engine.choosing import Chooser, Constrained, Free
+from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.grammar import Grammars
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
 
@@ -37,6 +39,7 @@ class _Request:
     index: int
     prefix: tuple[int, ...]
     own: list[int]
+    prompt: Prompt
 
     @property
     def width(self) -> int:
@@ -49,17 +52,23 @@ class SharedPrefixEngine:
     name = "fast"
 
     def __init__(
-        self, backbone: Backbone, *, max_answer: int = 256, batch_tokens: int | None = None
+        self,
+        backbone: Backbone,
+        *,
+        max_answer: int = 256,
+        batch_tokens: int | None = None,
+        constrain: bool = False,
     ) -> None:
         self.backbone = backbone
         self.max_answer = max_answer
-        self.identity = f"{backbone.source.fingerprint}/{backbone.dtype}/greedy-{max_answer}"
+        self.identity = identity(backbone, max_answer, constrain)
         self.context = backbone.context
         self.batch_tokens, reason = (
             (batch_tokens, "asked for") if batch_tokens else _choose_batch_tokens(backbone)
         )
         self.notes = (f"engine fast: {self.batch_tokens} tokens a batch: {reason}",)
         self._speller = Speller(backbone.tokenizer)
+        self._grammars = Grammars(backbone.tokenizer) if constrain else None
         self._prefixes: OrderedDict[tuple[int, ...], list[_KeyValue]] = OrderedDict()
         self._body = getattr(backbone.model, backbone.model.base_model_prefix)
 
@@ -102,7 +111,7 @@ class SharedPrefixEngine:
         prefixes = {text: (*tokenizer.bos, *ids) for text, ids in encoded}
         owns = tokenizer.encode([prompt.own for prompt in prompts])
         return [
-            _Request(index, prefixes[prompt.prefix], own)
+            _Request(index, prefixes[prompt.prefix], own, prompt)
             for index, (prompt, own) in enumerate(zip(prompts, owns, strict=True))
         ]
 
@@ -137,20 +146,19 @@ class SharedPrefixEngine:
         hidden = self._forward(ids, positions, distance >= 0, distance, buffer)
         hidden = hidden[torch.arange(len(batch), device=device), lengths - 1]  # (R, hidden)
         # 2) decode: column `start + width + t` of the buffer holds each row's t-th answer token
-        rows = torch.arange(len(batch), device=device)
+        rows = list(range(len(batch)))
         key_positions = keys.expand(len(batch), -1)  # (R, keys)
         visible = keys < start + lengths[:, None]  # (R, keys)
         said: list[list[int]] = [[] for _ in batch]
         sure: list[list[float]] = [[] for _ in batch]
         room = [min(self.max_answer, self.context - request.width) for request in batch]
         stopped = [False] * len(batch)
-        stops = set(tokenizer.stops)
+        chooser = self._chooser(batch)
         while True:
-            tokens, logprobs = self._best(hidden)
+            tokens, logprobs = chooser.best(hidden, rows)
             going = []
-            columns = zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True)
-            for place, (row, token, logprob) in enumerate(columns):
-                if token in stops:
+            for place, (row, token, logprob) in enumerate(zip(rows, tokens, logprobs, strict=True)):
+                if chooser.ends(row, token):
                     stopped[row] = True
                     continue
                 said[row].append(token)
@@ -161,25 +169,37 @@ class SharedPrefixEngine:
                 break
             if len(going) < len(rows):
                 keep = torch.tensor(going, device=device)
-                rows, tokens, lengths = rows[keep], tokens[keep], lengths[keep]
+                rows, tokens = [rows[place] for place in going], [tokens[place] for place in going]
+                lengths = lengths[keep]
                 key_positions, visible = key_positions[keep], visible[keep]
                 buffer.keep(keep)
-            now = start + lengths + len(said[int(rows[0])]) - 1  # (R,)
+            now = start + lengths + len(said[rows[0]]) - 1  # (R,)
             key_positions = torch.cat([key_positions, now[:, None]], 1)
             visible = torch.nn.functional.pad(visible, (0, 1), value=True)
             distance = (now[:, None] - key_positions)[:, None, None]
-            hidden = self._forward(
-                tokens[:, None], now[:, None], visible[:, None, None], distance, buffer
-            )[:, 0]
+            column = torch.tensor(tokens, device=device)[:, None]
+            hidden = self._forward(column, now[:, None], visible[:, None, None], distance, buffer)[
+                :, 0
+            ]
         return [
             (
                 request.index,
                 self._speller.completion(
-                    said[row], sure[row], "eos" if stopped[row] else "length", request.width
+                    said[row][: (length := chooser.length(row, len(said[row])))],
+                    sure[row][:length],
+                    "eos" if stopped[row] else "length",
+                    request.width,
                 ),
             )
             for row, request in enumerate(batch)
         ]
+
+    def _chooser(self, batch: list[_Request]) -> Chooser:
+        model, stops = self.backbone.model, self.backbone.tokenizer.stops
+        if self._grammars is None:
+            return Free(model, stops)
+        prompts = [request.prompt for request in batch]
+        return Constrained(model, self._grammars.of(prompts[0].labels), [p.about for p in prompts])
 
     def _forward(
         self,
@@ -198,15 +218,6 @@ class SharedPrefixEngine:
             use_cache=True,
         ).last_hidden_state
         return hidden
-
-    def _best(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The most likely next token of each row and its log-probability."""
-        model = self.backbone.model
-        logits = model.get_output_embeddings()(hidden).float()
-        if cap := getattr(self._body.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
-        best, tokens = logits.max(-1)
-        return tokens, best - logits.logsumexp(-1)
 
     def _prefix(self, ids: tuple[int, ...]) -> list[_KeyValue]:
         """Keys and values of a prefix in every layer, computed once and kept."""
