@@ -13,7 +13,7 @@ from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from b2ner_cli import backbone as backbones
-from b2ner_cli.engine import PlainEngine, SharedPrefixEngine, open_engine
+from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
 from b2ner_cli.engine.completions import Speller, is_out_of_memory
 from b2ner_cli.errors import B2nerError, UsageError
 from b2ner_cli.labels import LabelSet
@@ -135,7 +135,7 @@ def test_all_engines_and_batch_sizes_say_the_same(load, alone, architecture):
     loaded = load(architecture)
     same(answers(PlainEngine(loaded, max_answer=24, rows=5), prompts()), expected)
     for batch_tokens in (1, 700, 1500, 100_000):
-        engine = SharedPrefixEngine(loaded, max_answer=24, batch_tokens=batch_tokens)
+        engine = PackedEngine(loaded, max_answer=24, batch_tokens=batch_tokens)
         same(answers(engine, prompts()), expected)
 
 
@@ -159,7 +159,7 @@ def test_long_answers_outgrow_the_buffer(load):
         load("llama"), tokenizer=dataclasses.replace(load("llama").tokenizer, stops=(2,))
     )
     few = prompts()[:3]
-    fast = answers(SharedPrefixEngine(loaded, max_answer=150), few)
+    fast = answers(PackedEngine(loaded, max_answer=150), few)
     assert max(len(answer.ends) for answer in fast) > 128
     same(fast, answers(PlainEngine(loaded, max_answer=150, rows=1), few))
 
@@ -168,19 +168,19 @@ def test_long_answers_outgrow_the_buffer(load):
 def test_answers_stop_where_the_context_is_full(load, architecture):
     loaded = load(architecture)
     longest = max(answer.prompt_tokens for answer in answers(
-        SharedPrefixEngine(loaded, max_answer=1), prompts()
+        PackedEngine(loaded, max_answer=1), prompts()
     ))  # fmt: skip
     narrow = dataclasses.replace(loaded, context=longest + 3)
     expected = answers(PlainEngine(narrow, max_answer=24, rows=1), prompts())
     assert [len(a.ends) <= 3 for a in expected if a.prompt_tokens == longest] == [True]
     assert max(len(a.ends) for a in expected) == 24
-    same(answers(SharedPrefixEngine(narrow, max_answer=24), prompts()), expected)
+    same(answers(PackedEngine(narrow, max_answer=24), prompts()), expected)
     same(answers(PlainEngine(narrow, max_answer=24, rows=8), prompts()), expected)
 
 
 def test_a_prompt_as_long_as_the_context_gets_an_answer_all_the_same(load):
     narrow = dataclasses.replace(load("llama"), context=20)
-    fast = answers(SharedPrefixEngine(narrow, max_answer=5), prompts()[:2])
+    fast = answers(PackedEngine(narrow, max_answer=5), prompts()[:2])
     plain = answers(PlainEngine(narrow, max_answer=5), prompts()[:2])
     same(fast, plain)
     assert {len(answer.ends) for answer in fast} <= {0, 1}
@@ -195,7 +195,7 @@ def test_a_models_own_generation_settings_change_nothing(load):
             do_sample=True, repetition_penalty=5.0, temperature=3.0, eos_token_id=2, top_k=7
         )
         same(answers(PlainEngine(loaded, max_answer=12), prompts()[:3]), before)
-        same(answers(SharedPrefixEngine(loaded, max_answer=12), prompts()[:3]), before)
+        same(answers(PackedEngine(loaded, max_answer=12), prompts()[:3]), before)
     finally:
         loaded.model.generation_config = kept
 
@@ -212,13 +212,13 @@ words = st.lists(st.sampled_from(["Ann", "Rome", ".", "😀", "北京", "\n", "x
 def test_batches_never_change_an_answer(load, texts, batch_tokens, architecture):
     loaded = load(architecture)
     asked = [render(PERSON if i % 3 else CITIES, text, "en") for i, text in enumerate(texts)]
-    whole = answers(SharedPrefixEngine(loaded, max_answer=8, batch_tokens=batch_tokens), asked)
-    engine = SharedPrefixEngine(loaded, max_answer=8, batch_tokens=100_000)
+    whole = answers(PackedEngine(loaded, max_answer=8, batch_tokens=batch_tokens), asked)
+    engine = PackedEngine(loaded, max_answer=8, batch_tokens=100_000)
     same(whole, [answers(engine, [prompt])[0] for prompt in asked])
 
 
 def test_no_prompts_no_answers(load):
-    for kind in (SharedPrefixEngine, PlainEngine):
+    for kind in (PackedEngine, PlainEngine):
         assert list(kind(load("llama")).generate([])) == []
 
 
@@ -231,9 +231,8 @@ def test_control_tokens_in_a_text_are_ordinary_characters(load):
 # What is answered already -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [SharedPrefixEngine, PlainEngine])
-def test_only_batches_that_are_answered_whole_are_left_out(load, kind):
-    engine = kind(load("llama"), max_answer=2, batch_tokens=1024)
+def test_only_batches_that_are_answered_whole_are_left_out(load):
+    engine = PlainEngine(load("llama"), max_answer=2, batch_tokens=1024)
     batches = []
     original = engine._answer
     engine._answer = lambda batch: batches.append(batch) or original(batch)
@@ -250,35 +249,113 @@ def test_only_batches_that_are_answered_whole_are_left_out(load, kind):
     assert list(engine.generate(asked, set(everything))) == []
 
 
-def test_batches_are_of_one_prefix_and_within_the_limit(load):
-    engine = SharedPrefixEngine(load("llama"), max_answer=2, batch_tokens=1000)
-    for batch in engine._batches(engine._requests(prompts())):
-        assert len({request.prefix for request in batch}) == 1
-        widest = max(request.width for request in batch)
-        assert len(batch) == 1 or len(batch) * (widest + 64) <= 1000
+@pytest.mark.parametrize("known", [0, 1, 7, 13])
+def test_what_is_answered_changes_no_bit_of_the_other_answers(load, known):
+    """A run that goes on takes the steps of one that was not cut, and stops when it has all."""
+    engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=900)
+    whole = list(engine.generate(prompts()))
+    assert sorted(index for index, _ in whole) == list(range(len(prompts())))
+    had = {index for index, _ in whole[-known:]} if known else set()
+    rest = list(engine.generate(prompts(), had))
+    assert rest == whole[: len(rest)]
+    assert len(rest) < len(whole) or known < 7
+    assert {index for index, _ in rest} >= set(range(len(prompts()))) - had
+    assert list(engine.generate(prompts(), set(range(len(prompts()))))) == []
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+def watched(engine):
+    """Have an engine note the rows under way, the new ones and the tokens of each step."""
+    steps, original = [], engine._forward
+
+    def forward(tokens, step):
+        new = len(step.last) - step._count
+        steps.append((step._count, new, len(tokens), engine._slots.rows * engine._slots.positions))
+        return original(tokens, step)
+
+    engine._forward = forward
+    return steps
+
+
+def test_a_finished_row_is_replaced_at_once_and_nothing_is_padded(load):
+    engine = PackedEngine(load("llama"), max_answer=24)
+    engine.most_rows, engine.step_tokens = 4, 400
+    steps = watched(engine)
+    list(engine.generate(prompts()))
+    assert max(going + new for going, new, *_ in steps) == 4
+    assert any(going and new for going, new, *_ in steps)
+    waiting = len(prompts())
+    for going, new, *_ in steps:
+        waiting -= new
+        assert going + new == 4 or not waiting
+    own = sum(load("llama").tokenizer.count(prompt.own) for prompt in prompts())
+    said = sum(len(completion.ends) for _, completion in engine.generate(prompts()))
+    assert sum(tokens for _, _, tokens, _ in steps[: len(steps) // 2]) <= own + said
+
+
+def test_steps_and_store_keep_to_their_limits(load):
+    engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=1000)
+    engine.step_tokens = 90
+    steps = watched(engine)
+    list(engine.generate(prompts()))
+    for going, new, tokens, held in steps:
+        assert tokens <= 90 or going + new == 1
+        assert held <= 1000 or going + new == 1
+    assert max(going + new for going, new, *_ in steps) > 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    architecture=st.sampled_from(ARCHITECTURES),
+    rows=st.integers(1, 9),
+    step_tokens=st.integers(1, 500),
+    batch_tokens=st.integers(1, 4000),
+    order=st.permutations(range(len(prompts()))),
+)
+def test_answers_never_depend_on_rows_steps_or_order(
+    load, alone, architecture, rows, step_tokens, batch_tokens, order
+):
+    engine = PackedEngine(load(architecture), max_answer=24, batch_tokens=batch_tokens)
+    engine.most_rows, engine.step_tokens = rows, step_tokens
+    asked = prompts()
+    found = answers(engine, [asked[place] for place in order])
+    same(found, [alone(architecture)[place] for place in order])
 
 
 # Out of memory ------------------------------------------------------------------------------------
 
 
-def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(load, alone, caplog):
-    engine = SharedPrefixEngine(load("llama"), max_answer=24, batch_tokens=100_000)
-    original = engine._answer
+@pytest.mark.parametrize("where", ["_forward", "_prefix"])
+def test_when_memory_runs_out_rows_are_halved_and_nothing_is_lost(load, alone, caplog, where):
+    engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=100_000)
+    original, failures = getattr(engine, where), []
 
-    def too_small(batch):
-        if len(batch) > 2:
+    def too_small(*arguments):
+        if engine.most_rows > 4:
+            failures.append(arguments)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(batch)
+        return original(*arguments)
 
-    engine._answer = too_small
+    if where == "_prefix":  # nothing is under way yet: a single prompt counts
+        engine.most_rows, count = 8, iter(range(99))
+
+        def too_small(ids):
+            if next(count) == 5:
+                failures.append(ids)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return original(ids)
+
+    setattr(engine, where, too_small)
     with caplog.at_level(logging.WARNING, "b2ner"):
         same(answers(engine, prompts()), alone("llama"))
-    assert engine.batch_tokens < 100_000
+    assert failures
     assert "out of memory: going on with" in caplog.text
 
 
 def test_memory_may_run_out_in_the_middle_of_an_answer(load, alone):
-    engine = SharedPrefixEngine(load("llama"), max_answer=24, batch_tokens=100_000)
+    engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=100_000)
     original, calls = engine._forward, 0
 
     def failing(*arguments):
@@ -292,7 +369,7 @@ def test_memory_may_run_out_in_the_middle_of_an_answer(load, alone):
     same(answers(engine, prompts()), alone("llama"))
 
 
-@pytest.mark.parametrize("kind", [SharedPrefixEngine, PlainEngine])
+@pytest.mark.parametrize("kind", [PackedEngine, PlainEngine])
 def test_a_single_prompt_that_does_not_fit_is_an_error_with_a_way_out(load, kind, monkeypatch):
     engine = kind(load("llama"))
 
@@ -307,7 +384,7 @@ def test_a_single_prompt_that_does_not_fit_is_an_error_with_a_way_out(load, kind
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(load, monkeypatch):
-    engine = SharedPrefixEngine(load("llama"))
+    engine = PackedEngine(load("llama"))
 
     def failing(*_):
         raise RuntimeError("shapes do not match")
@@ -389,7 +466,7 @@ def test_an_answer_cut_inside_a_character_is_still_text(load):
 
 
 def test_engines_are_opened_by_name(load):
-    assert isinstance(open_engine("fast", load("llama")), SharedPrefixEngine)
+    assert isinstance(open_engine("fast", load("llama")), PackedEngine)
     plain = open_engine("plain", load("llama"), batch_tokens=4096)
     assert isinstance(plain, PlainEngine)
     assert plain.rows == 8
@@ -399,17 +476,17 @@ def test_engines_are_opened_by_name(load):
 
 def test_engines_share_their_identity_which_names_what_answers_depend_on(load):
     loaded = load("llama")
-    engine = SharedPrefixEngine(loaded, max_answer=9)
+    engine = PackedEngine(loaded, max_answer=9)
     assert engine.identity == PlainEngine(loaded, max_answer=9).identity
-    assert engine.identity != SharedPrefixEngine(loaded, max_answer=8).identity
-    assert engine.identity != SharedPrefixEngine(load("qwen2"), max_answer=9).identity
+    assert engine.identity != PackedEngine(loaded, max_answer=8).identity
+    assert engine.identity != PackedEngine(load("qwen2"), max_answer=9).identity
     assert engine.count("Ann Lee") == loaded.tokenizer.count("Ann Lee") > 0
 
 
 def test_prompt_tokens_are_those_of_the_whole_prompt(load):
     loaded = load("llama")
     prompt = Prompt("Given", " Ann \nAnswer:")
-    ((_, completion),) = SharedPrefixEngine(loaded, max_answer=1).generate([prompt])
+    ((_, completion),) = PackedEngine(loaded, max_answer=1).generate([prompt])
     assert completion.prompt_tokens == 1 + loaded.tokenizer.count("Given") + loaded.tokenizer.count(
         " Ann \nAnswer:"
     )

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from b2ner_cli import backbone as backbones
 from b2ner_cli.backbone import Tokenizer
-from b2ner_cli.engine import PlainEngine, SharedPrefixEngine
+from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, LabelGrammar, Progress, Vocabulary
 from b2ner_cli.errors import ModelError
 from b2ner_cli.labels import LabelSet
@@ -236,9 +236,9 @@ def load(tmp_path_factory):
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_both_engines_give_the_same_constrained_answers(load, architecture):
     loaded = load(architecture)
-    fast = SharedPrefixEngine(loaded, max_answer=40, constrain=True)
+    fast = PackedEngine(loaded, max_answer=40, constrain=True)
     plain = PlainEngine(loaded, max_answer=40, rows=3, constrain=True)
-    assert fast.identity == plain.identity != SharedPrefixEngine(loaded, max_answer=40).identity
+    assert fast.identity == plain.identity != PackedEngine(loaded, max_answer=40).identity
     said, compared = dict(fast.generate(asked())), dict(plain.generate(asked()))
     assert sorted(said) == list(range(len(asked())))
     for index, prompt in enumerate(asked()):
@@ -253,7 +253,7 @@ def test_both_engines_give_the_same_constrained_answers(load, architecture):
 
 def test_the_head_is_read_for_the_tokens_that_can_come_up(load):
     loaded = load("llama")
-    engine = SharedPrefixEngine(loaded, max_answer=8, constrain=True)
+    engine = PackedEngine(loaded, max_answer=8, constrain=True)
     widths = []
     linear = torch.nn.functional.linear
 

@@ -7,14 +7,14 @@ them. They know tokens and tensors, nothing of documents.
 from __future__ import annotations
 
 from b2ner_cli.backbone import Backbone
+from b2ner_cli.engine.packed import PackedEngine
 from b2ner_cli.engine.plain import PlainEngine
-from b2ner_cli.engine.shared import SharedPrefixEngine
 from b2ner_cli.errors import UsageError
 
-__all__ = ["ENGINES", "PlainEngine", "SharedPrefixEngine", "open_engine"]
+__all__ = ["ENGINES", "PackedEngine", "PlainEngine", "open_engine"]
 
-ENGINES: dict[str, type[SharedPrefixEngine] | type[PlainEngine]] = {
-    "fast": SharedPrefixEngine,
+ENGINES: dict[str, type[PackedEngine] | type[PlainEngine]] = {
+    "fast": PackedEngine,
     "plain": PlainEngine,
 }
 
@@ -26,11 +26,11 @@ def open_engine(
     max_answer: int = 256,
     batch_tokens: int | None = None,
     constrain: bool = False,
-) -> SharedPrefixEngine | PlainEngine:
+) -> PackedEngine | PlainEngine:
     """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine;
     `constrain` holds answers to the labels asked for and the words of the text.
     """
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
-    kind: type[SharedPrefixEngine] | type[PlainEngine] = ENGINES[name]
+    kind: type[PackedEngine] | type[PlainEngine] = ENGINES[name]
     return kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain)

@@ -1,89 +1,61 @@
-"""The next token of each row of a batch: the most likely of all, or of those a grammar allows.
-
-Both answer the same questions of an engine: which token comes next in each row, whether the
-row's answer ends with it, and how long that answer is. With a grammar the output head is
-evaluated on the tokens that can come up in the batch alone, a small part of a large vocabulary.
-"""
+"""The next token of each row: the most likely of all, or of those its answer's grammar allows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 
-from b2ner_cli.engine.grammar import AnswerGrammar, LabelGrammar, Progress
+_BLOCK = 8192  # vocabulary entries
 
 
-class Chooser(Protocol):
-    """Chooses the tokens of the rows of one batch."""
+def best(model: Any, hidden: torch.Tensor) -> tuple[list[int], list[float]]:
+    """The most likely token of the whole vocabulary for each row, and its log-probability.
 
-    def best(self, hidden: torch.Tensor, rows: Sequence[int]) -> tuple[list[int], list[float]]:
-        """The next token of each of `rows` and its log-probability. *Shape:* (rows, hidden)"""
-
-    def ends(self, row: int, token: int) -> bool:
-        """Go on with a token; True if the row's answer is at its end, the token not part of it."""
-
-    def length(self, row: int, said: int) -> int:
-        """How many of the tokens said are the row's answer."""
-
-
-class Free:
-    """Any token may come next, as in `generate`."""
-
-    def __init__(self, model: Any, stops: Sequence[int]) -> None:
-        self._model = model
-        self._stops = frozenset(stops)
-
-    def best(self, hidden: torch.Tensor, rows: Sequence[int]) -> tuple[list[int], list[float]]:
-        """The most likely tokens of the whole vocabulary."""
-        logits = _capped(self._model, self._model.get_output_embeddings()(hidden)).float()
-        best, tokens = logits.max(-1)
-        return tokens.tolist(), (best - logits.logsumexp(-1)).tolist()
-
-    def ends(self, row: int, token: int) -> bool:
-        """An answer ends at an end-of-sequence token."""
-        return token in self._stops
-
-    def length(self, row: int, said: int) -> int:
-        """All of them."""
-        return said
+    *Shape:* hidden (rows, hidden)
+    """
+    head = model.get_output_embeddings()
+    scores, tokens, totals = [], [], []
+    # On a CPU, in blocks whose logits stay in its cache; a card takes the vocabulary whole.
+    size = _BLOCK if hidden.device.type == "cpu" else head.weight.shape[0]
+    for start in range(0, head.weight.shape[0], size):
+        bias = None if head.bias is None else head.bias[start : start + size]
+        block = torch.nn.functional.linear(hidden, head.weight[start : start + size], bias)
+        block = _capped(model, block).float()
+        most, where = block.max(-1)
+        scores.append(most)
+        tokens.append(where + start)
+        totals.append(block.logsumexp(-1))
+    score, block_of = torch.stack(scores).max(0)
+    token = torch.stack(tokens).gather(0, block_of[None])[0]
+    return token.tolist(), (score - torch.stack(totals).logsumexp(0)).tolist()
 
 
-class Constrained:
-    """Only tokens that the answer grammar allows; probabilities are among those alone."""
+def best_allowed(
+    model: Any, hidden: torch.Tensor, allowed: Sequence[Collection[int]]
+) -> tuple[list[int], list[float]]:
+    """The most likely of the tokens allowed to each row; probabilities are among those alone.
 
-    def __init__(self, model: Any, labels: LabelGrammar, texts: Sequence[str]) -> None:
-        self._model = model
-        grammars = [AnswerGrammar(labels, text) for text in texts]
-        self._answers = [Progress(grammar) for grammar in grammars]
-        self._tokens = sorted(set().union(*(grammar.tokens() for grammar in grammars)))
-        self._columns = {token: column for column, token in enumerate(self._tokens)}
-        head = model.get_output_embeddings()
-        chosen = torch.tensor(self._tokens, device=head.weight.device)
-        self._weight = head.weight[chosen]
-        self._bias = None if head.bias is None else head.bias[chosen]
-
-    def best(self, hidden: torch.Tensor, rows: Sequence[int]) -> tuple[list[int], list[float]]:
-        """The most likely of the tokens that each row's grammar allows."""
-        logits = torch.nn.functional.linear(hidden, self._weight, self._bias)
-        logits = _capped(self._model, logits).float()
-        forbidden = torch.full(logits.shape, -torch.inf)
-        for place, row in enumerate(rows):
-            allowed = [self._columns[token] for token in self._answers[row].allowed()]
-            forbidden[place, allowed] = 0.0
-        logits += forbidden.to(logits.device)
-        best, columns = logits.max(-1)
-        logprobs = (best - logits.logsumexp(-1)).tolist()
-        return [self._tokens[column] for column in columns.tolist()], logprobs
-
-    def ends(self, row: int, token: int) -> bool:
-        """An answer ends at end-of-sequence, or where it begins to repeat itself."""
-        return self._answers[row].ends(token)
-
-    def length(self, row: int, said: int) -> int:
-        """The tokens up to the last pair that is no repetition."""
-        return self._answers[row].length
+    The output head is evaluated on the tokens that are allowed to some row: on a large
+    vocabulary that is a small part of it.
+    """
+    columns: dict[int, int] = {}
+    for tokens in allowed:
+        for token in tokens:
+            columns.setdefault(token, len(columns))
+    forbidden = torch.full((len(allowed), len(columns)), -torch.inf)
+    for row, tokens in enumerate(allowed):
+        forbidden[row, [columns[token] for token in tokens]] = 0.0
+    head = model.get_output_embeddings()
+    chosen = torch.tensor(list(columns), device=hidden.device)
+    bias = None if head.bias is None else head.bias[chosen]
+    logits = torch.nn.functional.linear(hidden, head.weight[chosen], bias)
+    logits = _capped(model, logits).float() + forbidden.to(hidden.device)
+    scores, places = logits.max(-1)
+    tokens_of = list(columns)
+    said = [tokens_of[place] for place in places.tolist()]
+    return said, (scores - logits.logsumexp(-1)).tolist()
 
 
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:

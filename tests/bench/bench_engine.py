@@ -23,7 +23,7 @@ from pathlib import Path
 
 from b2ner_cli import backbone, formats, prompts
 from b2ner_cli.document import Document
-from b2ner_cli.engine import PlainEngine, SharedPrefixEngine
+from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.formats import b2nerd
 from b2ner_cli.labels import LabelSet, as_language
@@ -155,7 +155,7 @@ def main():
     try:
         loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
         engines = {
-            "fast": SharedPrefixEngine(loaded, max_answer=options.max_answer),
+            "fast": PackedEngine(loaded, max_answer=options.max_answer),
             "plain": PlainEngine(loaded, max_answer=options.max_answer, rows=ROWS),
         }
         report = {}

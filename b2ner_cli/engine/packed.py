@@ -1,0 +1,330 @@
+"""The fast engine: one packed sequence of tokens a step, no padding, rows refilled at once.
+
+    prefix   keys and values once per label set, shared by all of its rows
+    step     one token of every answer under way, and the own tokens of rows just begun
+    row      leaves when its answer ends; the next prompt takes its place in the next step
+
+The model's modules are transformers' own; attention and the key-value store are ours. The output
+head is evaluated where a next token is due, and nowhere else. In float32 the answers are those of
+`generate`, one prompt at a time, token for token.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from b2ner_cli import attention
+from b2ner_cli.backbone import Backbone
+from b2ner_cli.document import Completion
+from b2ner_cli.engine import choosing
+from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
+from b2ner_cli.engine.slots import PACKED, KeyValue, Prefix, Slots, Step
+from b2ner_cli.errors import B2nerError
+from b2ner_cli.prompts import Prompt
+
+log = logging.getLogger("b2ner")
+
+_PREFIXES = 64  # prefixes kept computed; one of 100 tokens is 4 MB on mini
+_GROWTH = 64  # answer positions a row gets at first, and again when it needs more
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    index: int
+    prefix: tuple[int, ...]
+    own: list[int]
+    prompt: Prompt
+
+    @property
+    def width(self) -> int:
+        return len(self.prefix) + len(self.own)
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """An answer under way. `progress` is its place in the grammar, None where it is free."""
+
+    request: _Request
+    prefix: Prefix
+    room: int
+    progress: Progress | None
+    said: list[int] = field(default_factory=list)
+    sure: list[float] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Positions it has in the store: all that was said but the last token, which comes next."""
+        return len(self.request.own) + len(self.said) - 1
+
+    def take(self, token: int, logprob: float, stops: Collection[int]) -> str | None:
+        """Go on with a token; "eos" or "length" if that ends the answer."""
+        if self.progress is not None:
+            ended = self.progress.ends(token)
+            if ended:
+                del self.said[self.progress.length :], self.sure[self.progress.length :]
+        else:
+            ended = token in stops
+        if ended:
+            return "eos"
+        self.said.append(token)
+        self.sure.append(logprob)
+        return "length" if len(self.said) >= self.room else None
+
+
+class PackedEngine:
+    """Answers prompts, the longest first, with at most `batch_tokens` own positions at once."""
+
+    name = "fast"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        max_answer: int = 256,
+        batch_tokens: int | None = None,
+        constrain: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.max_answer = max_answer
+        self.identity = identity(backbone, max_answer, constrain)
+        self.context = backbone.context
+        self.batch_tokens, reason = (
+            (batch_tokens, "asked for") if batch_tokens else _choose_batch_tokens(backbone)
+        )
+        on_card = backbone.device.startswith("cuda")
+        self.step_tokens, self.most_rows = (2048, 512) if on_card else (256, 64)
+        self.notes = (f"engine fast: {self.batch_tokens} tokens at once: {reason}",)
+        self._speller = Speller(backbone.tokenizer)
+        self._grammars = Grammars(backbone.tokenizer) if constrain else None
+        self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self._slots = Slots()
+        self._body = getattr(backbone.model, backbone.model.base_model_prefix)
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text."""
+        return self.backbone.tokenizer.count(text)
+
+    def generate(
+        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
+    ) -> Iterator[tuple[int, Completion]]:
+        """Answer prompts greedily; yields (index, completion) as they finish.
+
+        All prompts are asked, in the same steps whatever is in `answered`, until those that are
+        not in it have their answers. Raises B2nerError when one prompt does not fit into memory.
+        """
+        missing, done = set(range(len(prompts))).difference(answered), set[int]()
+        if not missing:
+            return
+        # Longest first: rows of a kind stand together, and nothing long is left for the end.
+        order = sorted(self._requests(prompts), key=lambda r: (r.prefix, -len(r.own), r.index))
+        waiting, active = deque(order), list[_Row]()
+        while missing:
+            finished: list[tuple[_Row, str]] | None = None
+            try:
+                with torch.inference_mode():
+                    finished = self._step(waiting, active)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if finished is None:  # out here the error no longer holds the step's tensors
+                left = [request for request in order if request.index not in done]
+                self._shrink(left[0], max(1, len(active)))
+                waiting, active = deque(left), []
+                continue
+            for row, stop in finished:
+                done.add(row.request.index)
+                missing.discard(row.request.index)
+                yield (
+                    row.request.index,
+                    self._speller.completion(
+                        row.said, row.sure, "eos" if stop == "eos" else "length", row.request.width
+                    ),
+                )
+        self._slots.clear()
+
+    def _requests(self, prompts: Sequence[Prompt]) -> list[_Request]:
+        tokenizer = self.backbone.tokenizer
+        texts = list(dict.fromkeys(prompt.prefix for prompt in prompts))
+        encoded = zip(texts, tokenizer.encode(texts), strict=True)
+        prefixes = {text: (*tokenizer.bos, *ids) for text, ids in encoded}
+        owns = tokenizer.encode([prompt.own for prompt in prompts])
+        return [
+            _Request(index, prefixes[prompt.prefix], own, prompt)
+            for index, (prompt, own) in enumerate(zip(prompts, owns, strict=True))
+        ]
+
+    # One step -------------------------------------------------------------------------------------
+
+    def _step(self, waiting: deque[_Request], active: list[_Row]) -> list[tuple[_Row, str]]:
+        """Run the model once; leaves in `active` the rows that go on, gives those that do not."""
+        begun = self._admit(waiting, active)
+        going = len(active)
+        active += begun
+        tokens = [row.said[-1] for row in active[:going]]
+        for row in begun:
+            tokens += row.request.own
+        step = Step(
+            self._slots,
+            [row.prefix for row in active],
+            [row.length for row in active[:going]],
+            [len(row.request.own) for row in begun],
+            self.backbone.device,
+        )
+        hidden = self._forward(tokens, step)[step.last]
+        stops = self.backbone.tokenizer.stops
+        finished, holes = [], []
+        for place, (row, token, logprob) in enumerate(
+            zip(active, *self._best(hidden, active), strict=True)
+        ):
+            stop = row.take(token, logprob, stops)
+            if stop:
+                finished.append((row, stop))
+                holes.append(place)
+        self._close_up(active, holes)
+        return finished
+
+    def _admit(self, waiting: deque[_Request], active: list[_Row]) -> list[_Row]:
+        """Begin as many waiting prompts as there is room for: in the step, and in the store."""
+        begun: list[_Row] = []
+        tokens = len(active)
+        positions = _grown(max((row.length + 1 for row in active), default=0))
+        while waiting:
+            request = waiting[0]
+            rows = len(active) + len(begun) + 1
+            needed = max(positions, _grown(len(request.own) + _GROWTH))
+            if rows > 1 and (
+                rows > self.most_rows
+                or tokens + len(request.own) > self.step_tokens
+                or rows * needed > self.batch_tokens
+            ):
+                break
+            waiting.popleft()
+            tokens, positions = tokens + len(request.own), needed
+            room = min(self.max_answer, self.context - request.width)
+            progress = None
+            if self._grammars is not None:
+                labels = self._grammars.of(request.prompt.labels)
+                progress = Progress(AnswerGrammar(labels, request.prompt.about))
+            begun.append(_Row(request, self._prefix(request.prefix), room, progress))
+        self._make_room(len(active), len(begun), positions, (*active, *begun)[0].prefix)
+        return begun
+
+    def _make_room(self, used: int, more: int, positions: int, like: Prefix) -> None:
+        slots = self._slots
+        if used + more > slots.rows or positions > slots.positions:
+            # Some rows more than now, so that room is not made at every step.
+            rows = min(self.most_rows, max(used + more, self.batch_tokens // positions))
+            slots.resize(rows, positions, used, like)
+
+    def _close_up(self, active: list[_Row], holes: Sequence[int]) -> None:
+        """Move the last rows to where rows are done."""
+        count = len(active) - len(holes)
+        gone = set(holes)
+        sources = [place for place in range(count, len(active)) if place not in gone]
+        targets = [place for place in holes if place < count]
+        self._slots.move(sources, targets)
+        for source, target in zip(sources, targets, strict=True):
+            active[target] = active[source]
+        del active[count:]
+
+    def _forward(self, tokens: list[int], step: Step) -> torch.Tensor:
+        """Hidden states of packed tokens. *Shape:* (tokens, hidden)"""
+        config, device = self._body.config, self.backbone.device
+        seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # the step knows better
+        usual, config._attn_implementation = config._attn_implementation, PACKED
+        try:
+            hidden: torch.Tensor = self._body(
+                input_ids=torch.tensor([tokens], device=device),
+                position_ids=step.positions[None],
+                attention_mask=attention.masks(config, seen, torch.zeros_like(seen)),
+                use_cache=False,
+                step=step,
+            ).last_hidden_state
+        finally:
+            config._attn_implementation = usual
+        return hidden[0]
+
+    def _best(self, hidden: torch.Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
+        if self._grammars is None:
+            return choosing.best(self.backbone.model, hidden)
+        allowed = [row.progress.allowed() for row in rows if row.progress is not None]
+        return choosing.best_allowed(self.backbone.model, hidden, allowed)
+
+    # Prefixes and memory --------------------------------------------------------------------------
+
+    def _prefix(self, ids: tuple[int, ...]) -> Prefix:
+        """Keys and values of a prefix in every layer, computed once and kept."""
+        known = self._prefixes.get(ids)
+        if known is None:
+            device = self.backbone.device
+            capture = _Capture()
+            positions = torch.arange(len(ids), device=device)
+            distance = (positions[:, None] - positions)[None, None]
+            self._body(
+                input_ids=torch.tensor([ids], device=device),
+                position_ids=positions[None],
+                attention_mask=attention.masks(self._body.config, distance >= 0, distance),
+                past_key_values=capture,
+                use_cache=True,
+            )
+            known = self._prefixes[ids] = Prefix(capture.layers, len(ids))
+            while len(self._prefixes) > _PREFIXES:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(ids)
+        return known
+
+    def _shrink(self, first: _Request, rows: int) -> None:
+        """Halve the room after memory ran out with `rows` under way; all of them begin again."""
+        if rows == 1:
+            raise B2nerError(
+                f"out of memory for a single prompt of {first.width} tokens",
+                "use --device cpu, a smaller --max-answer, or --dtype bfloat16",
+            )
+        self._prefixes.clear()
+        self._slots.clear()
+        if self.backbone.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        self.most_rows = rows // 2
+        self.batch_tokens = max(1, self.batch_tokens // 2)
+        self.step_tokens = max(1, self.step_tokens // 2)
+        log.warning("out of memory: going on with %d rows at once", self.most_rows)
+
+
+def _grown(positions: int) -> int:
+    return -(-positions // _GROWTH) * _GROWTH
+
+
+class _Capture:
+    """Stands in for a transformers cache and keeps what each layer puts in."""
+
+    def __init__(self) -> None:
+        self.layers: list[KeyValue] = []
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> KeyValue:
+        self.layers.append((keys[0], values[0]))
+        return keys, values
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0
+
+
+def _choose_batch_tokens(backbone: Backbone) -> tuple[int, str]:
+    """How many positions the rows may hold together, and why."""
+    if not backbone.device.startswith("cuda"):
+        return 6144, "a CPU gains little from more"
+    config = backbone.model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head
+    per_token = per_token * backbone.model.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(backbone.device)
+    tokens = int(free * 0.5 / per_token)
+    return min(tokens, 65536), f"half of {free / 1e9:.0f} GB free at {per_token} bytes a token"
