@@ -271,8 +271,10 @@ def watched(engine):
     steps, original = [], engine._forward
 
     def forward(tokens, step):
-        new = len(step.last) - step._count
-        steps.append((step._count, new, len(tokens), engine._slots.rows * engine._slots.positions))
+        new = len(step.sizes)
+        steps.append(
+            (len(step.lengths), new, len(tokens), engine._slots.rows * engine._slots.positions)
+        )
         return original(tokens, step)
 
     engine._forward = forward

@@ -175,7 +175,6 @@ class PackedEngine:
             [row.prefix for row in active],
             [row.length for row in active[:going]],
             [len(row.request.own) for row in begun],
-            self.backbone.device,
         )
         hidden = self._forward(tokens, step)[step.last]
         stops = self.backbone.tokenizer.stops
@@ -195,12 +194,15 @@ class PackedEngine:
         begun: list[_Row] = []
         tokens = len(active)
         positions = _grown(max((row.length + 1 for row in active), default=0))
+        widest = max((row.request.width for row in active), default=0)
         while waiting:
             request = waiting[0]
             rows = len(active) + len(begun) + 1
             needed = max(positions, _grown(len(request.own) + _GROWTH))
+            widest = max(widest, request.width)
             if rows > 1 and (
-                rows > self.most_rows
+                widest > self.context  # its rotary embeddings might change its neighbours'
+                or rows > self.most_rows
                 or tokens + len(request.own) > self.step_tokens
                 or rows * needed > self.batch_tokens
             ):
@@ -242,14 +244,14 @@ class PackedEngine:
         try:
             hidden: torch.Tensor = self._body(
                 input_ids=torch.tensor([tokens], device=device),
-                position_ids=step.positions[None],
+                position_ids=torch.tensor([step.positions], device=device),
                 attention_mask=attention.masks(config, seen, torch.zeros_like(seen)),
                 use_cache=False,
                 step=step,
             ).last_hidden_state
         finally:
             config._attn_implementation = usual
-        return hidden[0]
+        return hidden[0].to(device)  # the last layers may be on another card
 
     def _best(self, hidden: torch.Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
         if self._grammars is None:

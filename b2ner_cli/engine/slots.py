@@ -83,36 +83,48 @@ class Step:
         prefixes: Sequence[Prefix],
         lengths: Sequence[int],
         sizes: Sequence[int],
-        device: str,
     ) -> None:
-        self._slots = slots
-        self._count = count = len(lengths)
-        starts, end = [], count
-        positions = [p.length + n for p, n in zip(prefixes, lengths, strict=False)]
-        for prefix, size in zip(prefixes[count:], sizes, strict=True):
-            starts.append(end)
-            end += size
-            positions += range(prefix.length, prefix.length + size)
-        self.positions = torch.tensor(positions, device=device)  # (tokens,)
-        # the packed token after which each row's next one comes
-        ends = [start + size - 1 for start, size in zip(starts, sizes, strict=True)]
-        self.last = torch.tensor([*range(count), *ends], device=device)  # (rows,)
-        self._rows = torch.arange(count, device=device)
-        self._places = torch.tensor(lengths, dtype=torch.long, device=device)
-        self._going = [
-            _Going(prefix, rows, self._places, lengths)
-            for prefix, rows in _by_prefix(prefixes[:count])
-        ]
-        self._new = [
-            _New(prefix, rows, count, starts, sizes, device)
-            for prefix, rows in _by_prefix(prefixes[count:])
-        ]
+        self.slots, self.prefixes = slots, prefixes
+        self.lengths, self.sizes = lengths, sizes
+        self.starts: list[int] = []  # the packed token at which each new row begins
+        self.positions = [p.length + n for p, n in zip(prefixes, lengths, strict=False)]
+        for prefix, size in zip(prefixes[len(lengths) :], sizes, strict=True):
+            self.starts.append(len(self.positions))
+            self.positions += range(prefix.length, prefix.length + size)
+        ends = [start + size - 1 for start, size in zip(self.starts, sizes, strict=True)]
+        self.last = [*range(len(lengths)), *ends]  # the token after which a row's next one comes
+        self._layouts: dict[torch.device, _Layout] = {}
 
     def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
         """Keep a layer's new keys and values, and attend to all that each token may see.
 
         *Shapes:* states (queries, keys, values), each (tokens, heads, head); the result likewise
         """
+        device = states[0].device  # the layers of a large model may be on several cards
+        layout = self._layouts.get(device)
+        if layout is None:
+            layout = self._layouts[device] = _Layout(self, device)
+        return layout.attend(layer, states, how)
+
+
+class _Layout:
+    """Where a step's tokens stand, as tensors on one device."""
+
+    def __init__(self, step: Step, device: torch.device) -> None:
+        self._slots = step.slots
+        self._count = count = len(step.lengths)
+        self._rows = torch.arange(count, device=device)
+        self._places = torch.tensor(step.lengths, dtype=torch.long, device=device)
+        self._going = [
+            _Going(prefix, rows, self._places, step.lengths)
+            for prefix, rows in _by_prefix(step.prefixes[:count])
+        ]
+        self._new = [
+            _New(prefix, rows, count, step.starts, step.sizes, device)
+            for prefix, rows in _by_prefix(step.prefixes[count:])
+        ]
+
+    def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
         queries, held = states[0], self._slots.layers[layer]
         out = torch.empty_like(queries)
         for store, new in zip(held, states[1:], strict=True):
@@ -183,7 +195,7 @@ class _New:
         before: int,
         starts: Sequence[int],
         sizes: Sequence[int],
-        device: str,
+        device: torch.device,
     ) -> None:
         self._prefix = prefix
         self._slots = [before + row for row in rows]
