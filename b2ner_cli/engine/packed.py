@@ -99,7 +99,7 @@ class PackedEngine:
             (batch_tokens, "asked for") if batch_tokens else _choose_batch_tokens(backbone)
         )
         on_card = backbone.device.startswith("cuda")
-        self.step_tokens, self.most_rows = (2048, 512) if on_card else (256, 64)
+        self.step_tokens, self.most_rows = (2048, 512) if on_card else (512, 128)
         self.notes = (f"engine fast: {self.batch_tokens} tokens at once: {reason}",)
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
@@ -321,12 +321,12 @@ class _Capture:
 
 def _choose_batch_tokens(backbone: Backbone) -> tuple[int, str]:
     """How many positions the rows may hold together, and why."""
-    if not backbone.device.startswith("cuda"):
-        return 6144, "a CPU gains little from more"
     config = backbone.model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head
     per_token = per_token * backbone.model.dtype.itemsize
+    if not backbone.device.startswith("cuda"):
+        return min(12288, max(2048, 2**30 // per_token)), "a CPU gains little from more"
     free, _ = torch.cuda.mem_get_info(backbone.device)
     tokens = int(free * 0.5 / per_token)
     return min(tokens, 65536), f"half of {free / 1e9:.0f} GB free at {per_token} bytes a token"
