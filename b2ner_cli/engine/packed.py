@@ -135,7 +135,7 @@ class PackedEngine:
                     raise
             if finished is None:  # out here the error no longer holds the step's tensors
                 left = [request for request in order if request.index not in done]
-                self._shrink(left[0], max(1, len(active)))
+                self._shrink(left[0], len(active) or self.most_rows)
                 waiting, active = deque(left), []
                 continue
             for row, stop in finished:
@@ -284,7 +284,7 @@ class PackedEngine:
 
     def _shrink(self, first: _Request, rows: int) -> None:
         """Halve the room after memory ran out with `rows` under way; all of them begin again."""
-        if rows == 1:
+        if self.most_rows == 1:
             raise B2nerError(
                 f"out of memory for a single prompt of {first.width} tokens",
                 "use --device cpu, a smaller --max-answer, or --dtype bfloat16",
@@ -293,7 +293,7 @@ class PackedEngine:
         self._slots.clear()
         if self.backbone.device.startswith("cuda"):
             torch.cuda.empty_cache()
-        self.most_rows = rows // 2
+        self.most_rows = max(1, min(self.most_rows, rows) // 2)
         self.batch_tokens = max(1, self.batch_tokens // 2)
         self.step_tokens = max(1, self.step_tokens // 2)
         log.warning("out of memory: going on with %d rows at once", self.most_rows)
