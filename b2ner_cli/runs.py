@@ -46,7 +46,7 @@ class TagJob:
 
     documents: Iterable[Document | BadRecord]
     labels: LabelSet | None
-    model: str
+    model: str | None
     settings: dict[str, Any]
     output: str | None
     kind: str
@@ -105,7 +105,7 @@ def predict(
     split: str,
     only: Sequence[str],
     limit: int | None,
-    model: str,
+    model: str | None,
     settings: dict[str, Any],
     cache_path: Path | None,
     resume: bool,
@@ -161,7 +161,7 @@ def _settle() -> None:
 
 def preview(
     documents: Iterable[Document | BadRecord],
-    model: str,
+    model: str | None,
     adapter: str | None,
     revision: str | None,
     labels: LabelSet | None,
@@ -171,11 +171,9 @@ def preview(
 ) -> Iterator[str]:
     """The first documents' prompts and their token counts, from the tokenizer alone."""
     from b2ner_cli import backbone
+    from b2ner_cli.model_files import locate
 
-    if (Path(model) / "config.json").is_file():  # no weights needed, so none asked for
-        source = backbone.Source(model, Path(model), None, None, "")
-    else:
-        source = backbone.locate(model, adapter, revision)
+    source = locate(model, adapter, revision, weights=False)
     tokenizer = backbone.load_tokenizer(source)
     shown = 0
     for item in tagging.with_labels(documents, labels):

@@ -39,13 +39,15 @@ class Tagger:
     @classmethod
     def load(
         cls,
-        model: str = "mini",
+        model: str | None = "mini",
         labels: LabelSet | Sequence[str] | None = None,
         *,
         adapter: str | None = None,
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        device_map: str | None = None,
+        load_in: str | None = None,
         engine: str = "fast",
         max_answer: int = 256,
         batch_tokens: int | None = None,
@@ -57,15 +59,19 @@ class Tagger:
     ) -> Tagger:
         """Load a model by name or directory; raises ModelError or UsageError with the reason.
 
-        `constrain` holds answers to the labels asked for and the words of the text; None leaves
-        that to what the adapter says of itself.
+        `model` None is the adapter's own base; the options of loading are those of
+        `backbone.load`. `constrain` holds answers to the labels asked for and the words of the
+        text; None leaves that to what the adapter says of itself.
         """
         if not isinstance(labels, LabelSet) and labels is not None:
             labels = LabelSet(tuple(labels))
         Options(language, all_occurrences, min_score)  # wrong options show before the model loads
         if engine not in ENGINES:
             raise UsageError(f"no engine {engine!r}", f"choose from {', '.join(ENGINES)}")
-        backbone = load(model, adapter, revision=revision, device=device, dtype=dtype)
+        backbone = load(
+            model, adapter, revision=revision, device=device, dtype=dtype,
+            device_map=device_map, load_in=load_in,
+        )  # fmt: skip
         decoding = choose_decoding(constrain, backbone.source.adapter)
         opened = open_engine(
             engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens,

@@ -23,6 +23,7 @@ from accelerate.state import AcceleratorState
 
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
+from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Row, Schedule, collate, pack
 from b2ner_cli.variation import Variation
 
@@ -142,7 +143,7 @@ def train(
     kind = backbone.choose_dtype(recipe.dtype, where.value)
     for choice in (where, kind):
         log.info(choice.reason)
-    network, tokenizer = backbone.load_parts(backbone.locate(model, "none"), torch.float32)
+    network, tokenizer = backbone.load_parts(locate(model, "none"), torch.float32)
     module = AnswerLoss(_with_adapter(network, recipe, from_adapter), recipe.candidates)
     accelerator = _accelerator(where.value, kind.value)
     optimizer = torch.optim.AdamW(
@@ -292,7 +293,8 @@ def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> An
     adapted = peft.get_peft_model(network, config)
     if from_adapter is not None:
         state = {}
-        for update in adapters.read(from_adapter):
+        updates = adapters.read(from_adapter)
+        for update in adapters.for_model(updates, network.config, from_adapter):
             rank = update.a.shape[0]
             if rank != recipe.rank:
                 raise ModelError(

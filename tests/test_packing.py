@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 
-from b2ner_cli import backbone, prompts
+from b2ner_cli import backbone, model_files, prompts
 from b2ner_cli.corpus import Asking, Group, Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.labels import LabelSet
@@ -42,7 +42,7 @@ def adapted(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
-    return backbone.load_parts(backbone.locate(str(tiny_llama), "none"), torch.float32)[1]
+    return backbone.load_parts(model_files.locate(str(tiny_llama), "none"), torch.float32)[1]
 
 
 def batch_of(groups, tokenizer):

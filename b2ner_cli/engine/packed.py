@@ -154,7 +154,7 @@ class PackedEngine:
         texts = list(dict.fromkeys(prompt.prefix for prompt in prompts))
         encoded = zip(texts, tokenizer.encode(texts), strict=True)
         prefixes = {text: (*tokenizer.bos, *ids) for text, ids in encoded}
-        owns = tokenizer.encode([prompt.own for prompt in prompts])
+        owns = tokenizer.encode([prompt.own for prompt in prompts], continued=True)
         return [
             _Request(index, prefixes[prompt.prefix], own, prompt)
             for index, (prompt, own) in enumerate(zip(prompts, owns, strict=True))

@@ -60,7 +60,7 @@ class PlainEngine:
             if all(index in answered for index in range(start, start + len(batch))):
                 continue
             prefixes = tokenizer.encode([prompt.prefix for prompt in batch])
-            owns = tokenizer.encode([prompt.own for prompt in batch])
+            owns = tokenizer.encode([prompt.own for prompt in batch], continued=True)
             ids = [[*tokenizer.bos, *p, *o] for p, o in zip(prefixes, owns, strict=True)]
             longest = max(map(len, ids))
             # Near the end of the context each prompt has room of its own, so it is asked alone.

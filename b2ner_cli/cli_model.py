@@ -1,0 +1,78 @@
+"""`b2ner model`: look at a model, and write InternLM2's in Llama's layout.
+
+Each command parses its options, calls one function and shows the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from b2ner_cli import console
+
+app = typer.Typer(help="Look at a model, or convert it.", no_args_is_help=True)
+
+Revision = Annotated[
+    str | None,
+    typer.Option(help="Revision on the hub of the model, else of the adapter; also NAME@REVISION."),
+]
+AdapterName = Annotated[
+    str | None,
+    typer.Option("--adapter", "-a", help="A LoRA directory or hub name; none for the bare model."),
+]
+DtypeName = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
+
+
+@app.command(epilog="b2ner model info internlm2.5-7b")
+def info(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A name or directory; by default the --adapter's, else mini."),
+    ] = None,
+    adapter: AdapterName = None,
+    revision: Revision = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    dtype: DtypeName = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a model is, the memory it needs, its adapter, and what is chosen and why."""
+    from b2ner_cli import model_info
+
+    console.set_up_logging(False, 0)
+    found = model_info.describe(model, adapter, revision=revision, device=device, dtype=dtype)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        return
+    for name, line in model_info.rows(found):
+        typer.echo(f"{name:<13} {line}")
+
+
+@app.command(epilog="b2ner model convert internlm2.5-7b b2ner-7b-llama --merged merged")
+def convert(
+    source: Annotated[str, typer.Argument(help="An adapter, a released name, or a model.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The adapter's base, if not the one it names."),
+    ] = None,
+    revision: Revision = None,
+    merged: Annotated[
+        Path | None, typer.Option(help="Folder for base and adapter as one model.")
+    ] = None,
+    dtype: DtypeName = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace the folders.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an InternLM2 adapter, or model, in the Llama layout that other engines read."""
+    from b2ner_cli import model_convert
+
+    console.set_up_logging(quiet, 0)
+    done = model_convert.convert(
+        source, target, model=model, revision=revision, merged=merged, dtype=dtype, force=force
+    )
+    for line in done if not quiet else ():
+        console.note(line)

@@ -1,0 +1,213 @@
+"""What is converted is what stock libraries compute with; nothing else is written."""
+
+import json
+
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from b2ner_cli import adapters, backbone, model_convert
+from b2ner_cli.errors import ModelError, OutputError
+from tests.internlm2 import (
+    BASE,
+    FIXTURE,
+    VARIANTS,
+    case,
+    random_adapter,
+    random_model,
+    tensors_of,
+)
+from tests.tiny import tiny_adapter
+
+
+def logits(network):
+    with torch.inference_mode():
+        return network(torch.tensor([case("base", "mid")["input_ids"]])).logits
+
+
+def ours(model, adapter="none", dtype="float32"):
+    return backbone.load(str(model), str(adapter), device="cpu", dtype=dtype).model
+
+
+def stock(model):
+    return transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+
+
+def convert(source, target, **more):
+    return model_convert.convert(str(source), target, **more)
+
+
+@pytest.mark.parametrize("model", ["adapter", "adapter_all"])
+def test_stock_peft_computes_the_originals_answers(tmp_path, model):
+    convert(BASE, tmp_path / "base")
+    convert(FIXTURE / model, tmp_path / "adapter", model=str(BASE))
+    base = stock(tmp_path / "base")
+    assert type(base) is transformers.LlamaForCausalLM
+    adapted = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
+    expected = case(model, "mid")
+    with torch.inference_mode():
+        found = adapted(torch.tensor([expected["input_ids"]])).logits[0, -1]
+    torch.testing.assert_close(found, torch.tensor(expected["last_logits"]), atol=1e-4, rtol=0)
+
+
+def test_only_adapters_get_names_of_layers_that_all_have(tmp_path):
+    convert(FIXTURE / "adapter", tmp_path / "adapter", model=str(BASE))
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["q_proj", "k_proj", "v_proj"]
+    assert config["base_model_name_or_path"] == "internlm/internlm2_5-7b"
+    assert (config["r"], config["lora_alpha"]) == (8, 16)
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors",
+    ]  # fmt: skip
+    before = load_file(FIXTURE / "adapter" / "adapter_model.safetensors")
+    after = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in after.values()} == {t.dtype for t in before.values()}
+    old = "base_model.model.model.layers.0.attention.wqkv.lora_A.weight"
+    for part in "qkv":
+        new = f"base_model.model.model.layers.0.self_attn.{part}_proj.lora_A.weight"
+        assert torch.equal(after[new], before[old])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"use_rslora": True},
+        {"layers_to_transform": [1], "layers_pattern": None},
+        {"alpha_pattern": {"wqkv": 3, "layers.1.feed_forward.w1": 50}},
+        {"rank_pattern": {"wqkv": 2, "1.feed_forward.w2": 7}, "alpha_pattern": {"w2": 5}},
+        {"targets": ("wqkv", "output")},
+    ],
+    ids=str,
+)
+def test_a_converted_adapter_is_the_same_to_us_and_to_peft(tmp_path, config):
+    config = dict(config)
+    targets = config.pop("targets", ("wqkv", "wo", "w1", "w2", "w3"))
+    model = random_model(tmp_path / "model")
+    adapter = random_adapter(tmp_path / "adapter", model, targets, **config)
+    if "layers_to_transform" in config:
+        from safetensors.torch import save_file
+
+        path = adapter / "adapter_model.safetensors"
+        kept = {k: v for k, v in load_file(path).items() if "layers.1." in k}
+        save_file(kept, path, metadata={"format": "pt"})
+    convert(adapter, tmp_path / "converted", model=str(model))
+    expected = ours(model, adapter)
+    again = ours(model, tmp_path / "converted")
+    for (name, one), other in zip(
+        expected.state_dict().items(), again.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    convert(model, tmp_path / "llama")
+    theirs = peft.PeftModel.from_pretrained(stock(tmp_path / "llama"), tmp_path / "converted")
+    theirs = theirs.merge_and_unload()
+    for name, tensor in theirs.state_dict().items():
+        torch.testing.assert_close(tensor, expected.state_dict()[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_converted_model_of_every_variant(tmp_path, variant):
+    model = random_model(tmp_path / "model", torch.bfloat16, **VARIANTS[variant])
+    adapter = random_adapter(tmp_path / "adapter", model)
+    convert(adapter, tmp_path / "a", model=str(model), merged=tmp_path / "merged")
+    theirs = stock(tmp_path / "merged")
+    assert theirs.config.model_type == "llama"
+    assert {t.dtype for t in tensors_of(tmp_path / "merged").values()} == {torch.bfloat16}
+    expected = ours(model, adapter, "bfloat16").float()
+    assert torch.equal(logits(theirs), logits(expected))
+    # and it is a model like any other here
+    assert torch.equal(logits(ours(tmp_path / "merged")), logits(expected))
+
+
+def test_a_converted_models_tokenizer_says_the_same(tmp_path):
+    convert(BASE, tmp_path / "llama")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "llama")
+    tokenizer = backbone.load_tokenizer(backbone.locate(str(BASE), "none"))
+    for text in ("Given the text.", "  two  spaces\n\nlines", "暴雪中国 😀"):
+        assert theirs(text)["input_ids"] == tokenizer.hf(text)["input_ids"]
+        assert theirs(text)["input_ids"][0] == 1
+    assert (theirs.eos_token_id, theirs.pad_token_id) == (2, 2)
+
+
+def test_merged_as_float32(tmp_path):
+    model = random_model(tmp_path / "model", torch.bfloat16)
+    adapter = random_adapter(tmp_path / "adapter", model)
+    more = {"merged": tmp_path / "merged", "dtype": "float32"}
+    convert(adapter, tmp_path / "a", model=str(model), **more)
+    merged, base = tensors_of(tmp_path / "merged"), tensors_of(model)
+    wo = "model.layers.0.self_attn.o_proj.weight"
+    assert torch.equal(merged[wo], base["model.layers.0.attention.wo.weight"].float())
+    assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
+
+
+# refusals
+
+
+def test_what_is_there_is_not_overwritten_unless_told_so(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputError, match="exists") as caught:
+        convert(FIXTURE / "adapter", tmp_path / "a", model=str(BASE))
+    assert "--force" in caught.value.hint
+    convert(FIXTURE / "adapter", tmp_path / "a", model=str(BASE), force=True)
+    assert (tmp_path / "a" / "adapter_config.json").is_file()
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_convert, "save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        convert(FIXTURE / "adapter", tmp_path / "a", model=str(BASE))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"use_dora": True}, "has DoRA"),
+        ({"modules_to_save": ["output"]}, "has saved modules"),
+        ({"bias": "lora_only"}, "has trained biases"),
+        ({"layer_replication": [[0, 2]]}, "has repeated layers"),
+    ],
+)
+def test_what_cannot_be_converted_exactly(tmp_path, values, message):
+    adapter = random_adapter(tmp_path / "adapter", BASE, **values)
+    with pytest.raises(ModelError, match=message):
+        convert(adapter, tmp_path / "a", model=str(BASE))
+
+
+def test_adapters_on_models_they_are_not_for(tmp_path, tiny_gemma):
+    with pytest.raises(ModelError, match="is for InternLM2") as caught:
+        ours(tiny_gemma, FIXTURE / "adapter")
+    assert "base_model_name_or_path" in caught.value.hint
+    wide = random_model(tmp_path / "wide", hidden_size=128)
+    with pytest.raises(ModelError, match=r"wqkv has 128 rows, not the 256"):
+        ours(wide, FIXTURE / "adapter")
+    short = random_model(tmp_path / "short", num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"no layer model\.layers\.1\.self_attn\.q_proj"):
+        ours(short, FIXTURE / "adapter")
+
+
+def test_an_adapter_of_a_llama_base(tmp_path, tiny_llama):
+    adapter = tiny_adapter(tmp_path / "adapter", tiny_llama)
+    with pytest.raises(ModelError, match=r"does not fit the model: .* is \(64, 160\)"):
+        ours(BASE, adapter)
+
+
+def test_models_that_are_not_converted(tmp_path, tiny_gemma):
+    with pytest.raises(ModelError, match="is gemma3_text, not InternLM2"):
+        convert(tiny_gemma, tmp_path / "a")
+    with pytest.raises(ModelError, match="no adapter to merge"):
+        convert(BASE, tmp_path / "a", merged=tmp_path / "b")
+
+
+def test_a_tied_head_cannot_be_changed_alone(tmp_path):
+    model = random_model(tmp_path / "model", tie_word_embeddings=True)
+    untied = random_model(tmp_path / "untied")
+    adapter = random_adapter(tmp_path / "adapter", untied, ("output",))
+    with pytest.raises(ModelError, match="embeddings, too"):
+        ours(model, adapter)
+    assert len(adapters.read(adapter)) == 1
