@@ -125,13 +125,12 @@ class Cache:
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Completion]:
         """Return the known answers among the keys."""
         found: dict[bytes, Completion] = {}
-        wanted = []
-        for one in keys:
-            row = self._pending.get(one)
-            if row is None:
-                wanted.append(one)
-            elif (answer := _read(row)) is not None:
-                found[one] = answer
+        wanted = sorted(keys)  # in the order of the index: fewer pages are read twice
+        if pending := self._pending:
+            for one in wanted:
+                if one in pending and (answer := _read(pending[one])) is not None:
+                    found[one] = answer
+            wanted = [one for one in wanted if one not in pending]
         for start in range(0, len(wanted), _KEYS):
             for row in self._select(wanted[start : start + _KEYS]):
                 if (answer := _read(row)) is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from b2ner_cli.document import Entity
 from b2ner_cli.errors import UsageError
@@ -34,16 +34,11 @@ _INK = re.compile(r"\S")
 _WORD = re.compile(r"\s|[，、：]")
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A part of a document, given by its place in the text."""
 
     start: int
     end: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start < self.end:
-            raise ValueError(f"not a span: [{self.start}, {self.end})")
 
 
 def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
@@ -62,7 +57,7 @@ def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
     if not text or text.isspace():
         return []
     # A token is at least a byte; the one to spare is for tokenizers that put a space in front.
-    if len(text) < budget and len(text.encode(errors="surrogatepass")) < budget:
+    if len(text) < budget and (text.isascii() or len(text.encode(errors="surrogatepass")) < budget):
         return [Chunk(0, len(text))]
     rate = _TYPICAL
     if len(text) <= budget * _MOST:
@@ -83,7 +78,7 @@ def merge(parts: Iterable[tuple[Chunk, Sequence[Entity]]], text: str) -> tuple[E
     for chunk, entities in parts:
         for entity in entities:
             start, end = entity.start + chunk.start, entity.end + chunk.start
-            moved = replace(entity, start=start, end=end, text=text[start:end])
+            moved = Entity(start, end, entity.label, text[start:end], entity.score, entity.how)
             known = best.get((start, end, entity.label))
             if known is None or _score(known) < _score(moved):
                 best[start, end, entity.label] = moved

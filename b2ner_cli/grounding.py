@@ -11,7 +11,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
@@ -70,25 +70,67 @@ def locate(
     its label is there already.
     """
     surfaces = [mention.surface.strip() for mention in mentions]
-    search = _Search(text, surfaces)
+    cased = [surface.casefold() for surface in surfaces]
+    starts = _plain_starts(text, mentions, surfaces, cased)
+    if all_occurrences or -1 in starts:
+        return _searched(text, mentions, surfaces, cased, starts, all_occurrences)
+    # No two plain surfaces start at one place, as the shorter would be a part of the longer.
+    placed = sorted(zip(starts, surfaces, mentions, strict=True))
+    return [
+        Entity(start, start + len(surface), mention.label, surface, mention.score)
+        for start, surface, mention in placed
+    ], []
+
+
+def _plain_starts(
+    text: str, mentions: Sequence[Mention], surfaces: Sequence[str], cased: Sequence[str]
+) -> list[int]:
+    """Where each surface first stands as said, -1 where that may not be the mention's place.
+
+    It is where it cuts no word there and no other surface may hold it: most do, and need no
+    search. Only a mention found by folding can have taken such a place.
+    """
+    starts = []
+    crowd = "\0".join(cased)
+    for mention, surface, part in zip(mentions, surfaces, cased, strict=True):
+        start = -1
+        if part and mention.label and crowd.find(part) == crowd.rfind(part):
+            start = text.find(surface)
+            if start >= 0 and _cuts_word(text, start, start + len(surface)):
+                start = -1
+        starts.append(start)
+    return starts
+
+
+def _searched(
+    text: str,
+    mentions: Sequence[Mention],
+    surfaces: Sequence[str],
+    cased: Sequence[str],
+    starts: Sequence[int],
+    all_occurrences: bool,
+) -> tuple[list[Entity], list[Mention]]:
+    """What `locate` gives, where some mention is not plain."""
+    search = _Search(text, dict(zip(surfaces, cased, strict=True)))
     entities: list[Entity] = []
     unlocated: list[Mention] = []
     found: list[Mention] = []
     labels_at: dict[Span, list[str]] = {}
-    for mention, surface in zip(mentions, surfaces, strict=True):
+    for mention, surface, plain in zip(mentions, surfaces, starts, strict=True):
         how: How = "exact"
-        span = search.obvious(surface) if mention.label else None
-        if span is None or span in labels_at:
+        span = (plain, plain + len(surface))
+        if plain < 0 or span in labels_at:
             places = search.places(surface) if mention.label else _NOWHERE
             how, first = places.how, places.at(0)
             if first is None:
                 unlocated.append(mention)
                 continue
-            span = search.free(places, labels_at)
-            if span is None:
-                if mention.label in labels_at.get(first, ()) or _repeats(mention, found):
-                    continue
-                span = first
+            free = search.free(places, labels_at)
+            if free is None and (
+                mention.label in labels_at.get(first, ()) or _repeats(mention, found)
+            ):
+                continue
+            span = free or first
         labels_at.setdefault(span, []).append(mention.label)
         found.append(mention)
         start, end = span
@@ -175,26 +217,13 @@ _APART = frozenset(["", *" \n.,;:!?()[]\"'"])
 
 
 class _Search:
-    """One text to look in for some surfaces; its folded form is made when first needed."""
+    """One text to look in for some surfaces, given with their case folded."""
 
-    def __init__(self, text: str, surfaces: Iterable[str]) -> None:
+    def __init__(self, text: str, cased: Mapping[str, str]) -> None:
         self.text = text
+        self.cased = cased
         self.folded: _Folded | None = None
         self.known: dict[str, _Places] = {}
-        self.cased = {surface: surface.casefold() for surface in surfaces}
-        self.crowd = "\0".join(self.cased.values())
-
-    def obvious(self, surface: str) -> Span | None:
-        """The first occurrence as said, where it cuts no word and no other surface may hold it.
-
-        What `free` would find, were it not taken: most mentions need no more than this.
-        """
-        part = self.cased.get(surface)
-        if not part or self.crowd.find(part) != self.crowd.rfind(part):
-            return None
-        start = self.text.find(surface)
-        end = start + len(surface)
-        return None if start < 0 or _cuts_word(self.text, (start, end)) else (start, end)
 
     def free(self, places: _Places, taken: Container[Span]) -> Span | None:
         """The first occurrence not taken, outside longer surfaces where there is such."""
@@ -257,8 +286,8 @@ def _choose(text: str, spans: Iterator[Span]) -> Iterator[Span]:
     cutting: list[Span] = []
     chosen = spans
     for span in spans:
-        if not _cuts_word(text, span):
-            whole = (other for other in spans if not _cuts_word(text, other))
+        if not _cuts_word(text, *span):
+            whole = (other for other in spans if not _cuts_word(text, *other))
             chosen = chain([span], whole)
             break
         cutting.append(span)
@@ -274,8 +303,7 @@ def _choose(text: str, spans: Iterator[Span]) -> Iterator[Span]:
             yield start, end
 
 
-def _cuts_word(text: str, span: Span) -> bool:
-    start, end = span
+def _cuts_word(text: str, start: int, end: int) -> bool:
     # No need to look closer where words begin and end beside plain spaces and stops.
     if text[start].isalnum() and text[end - 1].isalnum() and text[start - 1 : start] in _APART:
         return text[end : end + 1] not in _APART and _inside_word(text, end)

@@ -27,6 +27,8 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 # that holds one could not be read back from an answer.
 _FORBIDDEN = re.compile(r"[,;:，；：\r\n\x00-\x08\x0b\x0c\x0e-\x1f]")
 
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0010ffff]+")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
@@ -115,14 +117,12 @@ def read_label_file(path: Path) -> list[tuple[str, str]]:
 
 def detect_language(text: str) -> Language:
     """zh where Han characters are at least a third of the letters, else en."""
-    han = letters = 0
-    for char in text:
-        if "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" or char >= "\U00020000":
-            han += 1
-            letters += 1
-        elif char.isalpha():
-            letters += 1
-    return "zh" if letters and han * 3 >= letters else "en"
+    rest = _HAN.sub("", text)
+    han = len(text) - len(rest)
+    # Which of the rest are letters matters only where it comes down to them.
+    if not han or han * 3 >= len(text):
+        return "zh" if han else "en"
+    return "zh" if han * 3 >= han + sum(map(str.isalpha, rest)) else "en"
 
 
 def as_language(name: str) -> Language:

@@ -162,13 +162,13 @@ def parse(
     in the text (a surface that holds ``;``); otherwise it is a problem, as is an unknown label.
     """
     answered = completion.text
-    if _NOTHING.fullmatch(answered.strip()):
+    if ":" not in answered and _NOTHING.fullmatch(answered.strip()):
         return [], []
     known = _known(tuple(labels))
     spans: list[tuple[str, int, int, int]] = []  # label, start of piece, of surface, end
     problems: list[str] = []
     # Offsets hold in both: what is read off the one is cut out of the other.
-    plain = answered.replace("；", ";").replace("：", ":")
+    plain = answered if answered.isascii() else answered.replace("；", ";").replace("：", ":")
     pieces = plain.split(";")
     if completion.stop == "length":
         pieces.pop()  # its surface may be half a word
@@ -190,10 +190,10 @@ def parse(
             what = "label not in the label set" if colon else "answer piece without a label"
             problems.append(f"{what}: {said[:80]!r}")
     mentions = []
+    ends, logprobs = completion.ends, completion.logprobs
     for label, start, surface_start, end in spans:
-        surface = answered[surface_start:end].strip()
-        if surface:
-            mentions.append(Mention(label, surface, _score(completion, start, end)))
+        if surface := answered[surface_start:end].strip():
+            mentions.append(Mention(label, surface, _score(ends, logprobs, start, end)))
         else:
             problems.append(f"label {label!r} without an entity")
     return mentions, problems
@@ -210,12 +210,10 @@ def _fold(label: str) -> str:
     return " ".join(label.replace("->", " -> ").split()).casefold()
 
 
-def _score(completion: Completion, start: int, end: int) -> float | None:
+def _score(ends: Sequence[int], logprobs: Sequence[float], start: int, end: int) -> float | None:
     """Geometric mean probability of the answer tokens that spell characters [start, end)."""
-    first = bisect_right(completion.ends, start)
-    last = bisect_left(completion.ends, end) + 1
-    logprobs = completion.logprobs[first:last]
-    if not logprobs:
+    spelling = logprobs[bisect_right(ends, start) : bisect_left(ends, end) + 1]
+    if not spelling:
         return None
-    mean = sum(logprobs) / len(logprobs)
+    mean = sum(spelling) / len(spelling)
     return math.exp(mean) if mean < 0 else 1.0

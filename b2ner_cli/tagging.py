@@ -146,14 +146,20 @@ def tag(
             continue
         work = [item if isinstance(item, BadRecord) else planner.try_plan(item) for item in window]
         results = _answered(work, engine, options, cache, repeat=resumed)
-        left = max(0, skip - before)
-        for result in results:
-            if left and isinstance(result, Result):
-                left -= 1
-            else:
-                yield result
+        if skip > before:
+            results = _without(results, skip - before)
+        yield from results
         # A window that lacked answers is where the other run was cut; all after it is new.
         resumed = resumed and not any(isinstance(w, _Work) and w.asked for w in work)
+
+
+def _without(results: Iterable[Result | BadRecord], skip: int) -> Iterator[Result | BadRecord]:
+    """Leave out the first `skip` results, but no bad record."""
+    for result in results:
+        if skip and isinstance(result, Result):
+            skip -= 1
+        else:
+            yield result
 
 
 @dataclass(slots=True)
@@ -223,13 +229,14 @@ class _Planner:
             return _Work(document, [])
         groups = self._groups_of(document.labels, self._language(text))
         room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
+        asked = no_surrogates(text)
         questions = []
-        for chunk in chunking.split(no_surrogates(text), self._engine.count, room):
-            piece = text[chunk.start : chunk.end]
+        for chunk in chunking.split(asked, self._engine.count, room):
+            start, end = chunk
             for group in groups:
-                own = prompts.own(group.labels, no_surrogates(piece), group.language)
+                own = prompts.own(group.labels, asked[start:end], group.language)
                 name = key(self._engine.identity, group.prefix, own)
-                questions.append(_Question(group, chunk, piece, own, name))
+                questions.append(_Question(group, chunk, text[start:end], own, name))
         return _Work(document, questions)
 
     def _language(self, text: str) -> Language:
@@ -311,17 +318,13 @@ def _answered(
     answered = {index for index, name in enumerate(keys) if name in known}
     pending = [q.prompt() for q in asked.values()] if waiting else []
     answers = iter(engine.generate(pending, answered) if pending else ())
-    leaving = iter(work)
-    due = next(leaving, None)
-    while due is not None:
+    for due in work:
         if isinstance(due, BadRecord):
             yield due
-        elif due.missing:
-            _take_answers(due, answers, keys, waiting, cache)
             continue
-        else:
-            yield _result(due, options)
-        due = next(leaving, None)
+        if due.missing:
+            _take_answers(due, answers, keys, waiting, cache)
+        yield _result(due, options)
 
 
 def _take_answers(
@@ -347,32 +350,33 @@ def _take_answers(
 
 
 def _result(plan: _Work, options: Options) -> Result:
-    parts: list[tuple[Chunk, Sequence[Entity]]] = []
+    """Make the result of a document whose answers are all in."""
+    document, everywhere = plan.document, options.all_occurrences
+    parts: list[tuple[Chunk, list[Entity]]] = []
     unlocated: list[Mention] = []
     problems: list[str] = []
-    answers = []
+    answers: list[str] = []
     prompt_tokens = answer_tokens = 0
     for question, completion in zip(plan.questions, plan.completions, strict=True):
-        assert completion is not None  # a result is made when nothing is missing
-        mentions, trouble = prompts.parse(completion, question.group.labels.names, question.text)
+        assert completion is not None
+        text = question.text
+        mentions, trouble = prompts.parse(completion, question.group.labels.names, text)
         if mentions:
-            entities, absent = grounding.locate(
-                question.text, mentions, all_occurrences=options.all_occurrences
-            )
+            entities, absent = grounding.locate(text, mentions, all_occurrences=everywhere)
             parts.append((question.chunk, entities))
             unlocated += absent
         problems += trouble
         answers.append(completion.text)
         prompt_tokens += completion.prompt_tokens
         answer_tokens += len(completion.ends)
-    if len(parts) == 1 and parts[0][0].start == 0:
+    if len(parts) == 1 and not parts[0][0].start:
         merged = tuple(parts[0][1])  # located in order, and at their places in the document
     else:
-        merged = chunking.merge(parts, plan.document.text)
+        merged = chunking.merge(parts, document.text)
     if options.min_score:
         merged = tuple(e for e in merged if e.score is None or e.score >= options.min_score)
-    usage = Usage(len(plan.questions), plan.cached, prompt_tokens, answer_tokens)
-    return Result(plan.document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers))
+    usage = Usage(len(answers), plan.cached, prompt_tokens, answer_tokens)
+    return Result(document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers))
 
 
 def _sizes(batch_tokens: int) -> Iterator[int]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from b2ner_cli import grounding
 from b2ner_cli.document import Mention
 from b2ner_cli.grounding import fold, locate
 
@@ -149,6 +150,20 @@ def test_never_raises_and_offsets_hold(text, mentions, everywhere):
     keys = [(entity.start, entity.end, entity.label) for entity in entities]
     assert keys == sorted(set(keys))
     assert len(unlocated) + (0 if everywhere else len(entities)) <= len(mentions)
+
+
+@settings(deadline=None)
+@given(texts, st.data(), st.booleans())
+def test_a_plain_mention_stands_where_the_search_would_find_it(text, data, everywhere):
+    cuts = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).map(sorted)
+    parts = cuts.map(lambda cut: text[slice(*cut)])
+    surfaces = data.draw(st.lists(parts | parts.map(str.swapcase) | texts, max_size=5))
+    mentions = [Mention(data.draw(st.sampled_from(["", "a", "b"])), s) for s in surfaces]
+    stripped = [surface.strip() for surface in surfaces]
+    cased = [surface.casefold() for surface in stripped]
+    unknown = [-1] * len(mentions)
+    searched = grounding._searched(text, mentions, stripped, cased, unknown, everywhere)
+    assert locate(text, mentions, all_occurrences=everywhere) == searched
 
 
 @settings(deadline=None)

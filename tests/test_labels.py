@@ -193,6 +193,15 @@ def test_detect_language(text, language):
     assert detect_language(text) == language
 
 
+@given(st.text(st.sampled_from("a京1 \u3400\u4dbf\u4dc0\u9fff\ua000\U00020000") | st.characters()))
+def test_a_third_of_the_letters_makes_chinese(text):
+    han = sum(
+        "\u4e00" <= c <= "\u9fff" or "\u3400" <= c <= "\u4dbf" or c >= "\U00020000" for c in text
+    )
+    letters = sum(c.isalpha() or c >= "\U00020000" for c in text)
+    assert detect_language(text) == ("zh" if letters and han * 3 >= letters else "en")
+
+
 def test_as_language():
     assert [as_language(name) for name in ("en", "zh", "de", "nl", "es")] == [
         "en", "zh", "de", "nl", "es",

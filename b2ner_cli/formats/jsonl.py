@@ -95,15 +95,10 @@ def continues(line: bytes, document: Document) -> bool:
 
 
 def _entity(entity: Entity) -> dict[str, Any]:
-    spelled = {
-        "start": entity.start,
-        "end": entity.end,
-        "label": entity.label,
-        "text": entity.text,
-    }
-    if entity.score is not None:
-        spelled["score"] = round(entity.score, 4)
-    return spelled
+    start, end, label, text, score, _ = entity
+    if score is None:
+        return {"start": start, "end": end, "label": label, "text": text}
+    return {"start": start, "end": end, "label": label, "text": text, "score": round(score, 4)}
 
 
 def _rebuilt(document: Document) -> bytes:

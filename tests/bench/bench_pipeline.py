@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -120,8 +120,11 @@ def fill(corpus, cache_path):
 # What is measured ---------------------------------------------------------------------------------
 
 
-def whole(corpus, cache_path, output):
-    """The run that `b2ner tag` makes of it; gives CPU seconds and the watch that counted."""
+def whole(corpus, cache_path, output, marks=None):
+    """The run that `b2ner tag` makes of it; gives CPU seconds and the watch that counted.
+
+    `marks` gets the CPU time at every so many documents as a window holds once it has grown.
+    """
     # The one thing replaced is the model: this module would import torch.
     stub = ModuleType("b2ner_cli.tagger")
     stub.Tagger = SimpleNamespace(
@@ -129,7 +132,7 @@ def whole(corpus, cache_path, output):
     )
     sys.modules["b2ner_cli.tagger"] = stub
     job = runs.TagJob(
-        documents=formats.read([corpus]), labels=LABELS, model="", settings={},
+        documents=paced(formats.read([corpus]), marks), labels=LABELS, model="", settings={},
         output=str(output), kind="jsonl", tokens="auto", resume=False, force=True, strict=True,
         cache=cache_path, live=False,
     )  # fmt: skip
@@ -137,6 +140,21 @@ def whole(corpus, cache_path, output):
     with console.Watch(quiet=True) as watch:
         runs.tag(job, watch)
     return time.process_time() - began, watch
+
+
+def paced(documents, marks):
+    """Pass documents on; from one mark to the next every stage does one window's work."""
+    every = max(islice(tagging._sizes(Script.batch_tokens), 20))
+    for number, document in enumerate(documents):
+        if marks is not None and number % every == 0:
+            marks.append((number, time.process_time()))
+        yield document
+
+
+def undisturbed(marks):
+    """Documents a CPU-second in the fastest tenth of the windows."""
+    rates = sorted((b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks))
+    return statistics.mean(rates[-max(1, len(rates) // 10) :]) if rates else 0.0
 
 
 class Clock:
@@ -243,11 +261,13 @@ def measure(options):
         distinct = max(options.documents, 1)
         write_corpus(corpus, options.documents, distinct)
         fill(corpus, cache_path)
-        rates, calibrations, breakdowns = [], [], []
+        rates, best, calibrations, breakdowns = [], [], [], []
         for _ in range(options.rounds):
             before = calibration()
-            seconds, watch = whole(corpus, cache_path, output)
+            marks = []
+            seconds, watch = whole(corpus, cache_path, output, marks)
             rates.append(options.documents / seconds)
+            best.append(undisturbed(marks))
             calibrations.append((before + calibration()) / 2)
             breakdowns.append(stages(corpus, cache_path, output))
         assert watch.documents == options.documents and watch.cached == watch.prompts
@@ -258,6 +278,7 @@ def measure(options):
             "entities_per_document": watch.entities / watch.documents,
             "documents_per_cpu_second": statistics.median(rates),
             "rounds": rates,
+            "documents_per_cpu_second_undisturbed": max(best),
             "calibration_million_steps_per_cpu_second": statistics.median(calibrations),
             "documents_per_million_steps": statistics.median(
                 rate / speed for rate, speed in zip(rates, calibrations, strict=True)
@@ -279,6 +300,8 @@ def show(found):
     rate = found["documents_per_cpu_second"]
     print(f"  documents a CPU-second   {rate:>8,.0f}   (required: {REQUIRED:,})")
     print(f"  rounds                   {', '.join(f'{r:,.0f}' for r in found['rounds'])}")
+    rate = found["documents_per_cpu_second_undisturbed"]
+    print(f"  fastest tenth of windows {rate:>8,.0f}")
     speed = found["calibration_million_steps_per_cpu_second"]
     print(f"  calibration loop         {speed:>8.1f}   million steps a CPU-second")
     print(f"  documents a million steps {found['documents_per_million_steps']:>7,.0f}")
