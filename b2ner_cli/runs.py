@@ -6,7 +6,9 @@ record; how they are shown is its matter.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
 import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from b2ner_cli import formats, prompts, tagging
 from b2ner_cli.cache import Cache
@@ -23,6 +25,9 @@ from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageEr
 from b2ner_cli.formats import b2nerd, jsonl, predictions
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.labels import LabelSet, as_language, detect_language
+
+if TYPE_CHECKING:
+    from b2ner_cli.tagger import Tagger
 
 log = logging.getLogger("b2ner")
 
@@ -88,6 +93,7 @@ def tag(job: TagJob, ledger: Ledger) -> None:
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
         tagger = Tagger.load(job.model, job.labels, cache=cache, **job.settings)
+        output.belongs_to(_asked(job.labels, tagger))
         _settle()
         for item in tagging.tag(
             documents, tagger.engine, job.labels, tagger.options, cache,
@@ -100,6 +106,17 @@ def tag(job: TagJob, ledger: Ledger) -> None:
             else:
                 output.write(encode(item))
                 ledger.result(item)
+
+
+def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
+    """All that a record depends on beside its document, in words for people."""
+    asked = [labels.names, dict(labels.descriptions)] if labels else []
+    options = dataclasses.asdict(tagger.options)
+    return {
+        "model, adapter, dtype or decoding": tagger.engine.identity,
+        "labels": json.dumps(asked, ensure_ascii=False),
+        **{name.replace("_", " "): str(value) for name, value in options.items()},
+    }
 
 
 def predict(
@@ -138,6 +155,9 @@ def predict(
 
         cache = stack.enter_context(Cache.open(cache_path)) if cache_path else None
         tagger = Tagger.load(model, cache=cache, **settings)
+        sets = ", ".join(f"{dataset.task}_{dataset.name}" for dataset in chosen)
+        asked = {"data sets": sets, "split": split, "limit": str(limit)}
+        output.belongs_to(_asked(None, tagger) | asked)
         _settle()
         done = output.done
         for dataset in chosen:

@@ -85,6 +85,43 @@ def test_resuming_without_a_cache_gives_the_same_bytes(shell):
         assert (shell.folder / f"{number}.jsonl").read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (["-l", "person"], "labels"),
+        (["-l", "city,person"], "labels"),
+        (["-l", "person,city", "--lang", "de"], "language"),
+        (["-l", "person,city", "--min-score", "0.5"], "min score"),
+        (["-l", "person,city", "--all-occurrences"], "all occurrences"),
+    ],
+)
+def test_a_part_is_not_gone_on_with_under_other_settings(shell, other, named):
+    whole = undisturbed(shell)
+    shell.run(command("out.jsonl", "c"), engine=scripted(KillAt(50)))
+    part = (shell.folder / "out.jsonl.part").read_bytes()
+    asked = ["tag", "docs.jsonl", "-o", "out.jsonl", "--cache", "c", "--resume", *other]
+    done = shell.run(asked, engine=scripted())
+    assert done.code == 2
+    assert f"begun with other settings: {named}" in done.err
+    assert "--force" in done.err
+    assert (shell.folder / "out.jsonl.part").read_bytes() == part
+    done = shell.run(command("out.jsonl", "c", "--resume"), engine=scripted())
+    assert (done.code, (shell.folder / "out.jsonl").read_bytes()) == (0, whole)
+    assert not list(shell.folder.glob("out.jsonl.part*"))
+
+
+def test_a_part_without_notes_goes_on(shell):
+    whole = undisturbed(shell)
+    shell.run(command("out.jsonl", "c"), engine=scripted(KillAt(50)))
+    notes = shell.folder / "out.jsonl.part.run"
+    assert notes.exists()
+    notes.write_text("{")
+    shell.run(command("out.jsonl", "c", "--resume"), engine=scripted(KillAt(5)))
+    notes.unlink()
+    done = shell.run(command("out.jsonl", "c", "--resume"), engine=scripted())
+    assert (done.code, (shell.folder / "out.jsonl").read_bytes()) == (0, whole)
+
+
 def test_an_interrupted_run_leaves_its_part_and_130(shell):
     whole = undisturbed(shell)
     interrupt = scripted(KillAt(50, signal.SIGINT))

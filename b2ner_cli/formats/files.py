@@ -1,7 +1,8 @@
 """The output file: written aside, flushed a record at a time, put in place when it is whole.
 
-    tagged.jsonl.part   while the run goes on, and after it was killed
-    tagged.jsonl        when it is done
+    tagged.jsonl.part       while the run goes on, and after it was killed
+    tagged.jsonl.part.run   what that run was asked to do
+    tagged.jsonl            when it is done
 
 A killed run is resumed from its part file: for JSON lines, one complete line stands for one
 document. Rows and tags do not show where a document ends, and gzip cannot be cut, so those start
@@ -14,8 +15,10 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
@@ -67,6 +70,33 @@ class Output:
         except OSError as error:
             raise _failure(self.name, error, self.part) from error
 
+    def belongs_to(self, settings: Mapping[str, str]) -> None:
+        """Note what the run is asked to do, or make sure that a part that goes on was asked that.
+
+        Raises OutputError naming the settings that differ: half of a file under one set of
+        labels and half under another would look whole.
+        """
+        if not self.part:
+            return
+        notes = f"{self.part}.run"
+        try:
+            if self.done:
+                with open(notes, encoding="utf-8") as stream:
+                    before = json.load(stream)
+                other = [name for name, value in settings.items() if before.get(name) != value]
+                if other:
+                    raise OutputError(
+                        f"{self.part} was begun with other settings: {', '.join(other)}",
+                        "resume with the command it was begun with, or start over with --force",
+                    )
+            else:
+                with open(notes, "w", encoding="utf-8") as stream:
+                    json.dump(dict(settings), stream, ensure_ascii=False)
+        except (FileNotFoundError, ValueError):
+            return  # a part without notes, or with half of them: its records are checked at least
+        except OSError as error:
+            raise _failure(notes, error, self.part) from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -83,6 +113,7 @@ class Output:
                 self._finish(self._stream)
             elif self.part and not self._kept:
                 os.unlink(self.part)  # nothing in it: the next run need not be told of it
+                self._forget()
         except OSError as failure:
             if kind is None:
                 raise _failure(self.name, failure, self.part) from failure
@@ -95,7 +126,12 @@ class Output:
         stream.flush()
         os.fsync(stream.fileno())
         os.replace(self.part, self.name)
+        self._forget()
         _sync_folder(self.name)
+
+    def _forget(self) -> None:
+        with suppress(OSError):
+            os.unlink(f"{self.part}.run")
 
     def _close(self, stream: IO[bytes]) -> None:
         self._stream = None
