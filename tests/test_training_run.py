@@ -90,6 +90,28 @@ def test_card_lists_data_with_licences_and_scores():
     assert "| rank | 32 |" in text
 
 
+def test_the_card_of_a_second_stage_shows_both():
+    before = {**RECORD, "recipe": {"rank": 32, "seed": 23}, "documents": 500, "steps": 5}
+    scores = {"datasets": {"NER_en_Zoo": {"f1": 0.5, "precision": 0.5, "recall": 0.5,
+                                          "unlocated": 0.0, "invalid_labels": 0.0}}}  # fmt: skip
+    text = card(
+        {
+            **RECORD,
+            "recipe": {"rank": 32, "seed": 24, "noise": 0.25},
+            "stage_before": before,
+            "heldout": scores,
+            "heldout_constrained": scores,
+        },
+        {},
+    )
+    assert "2 stages, each from the one before: 500 documents in 5 steps, 1,200" in text
+    assert "| setting | stage 1 | stage 2 |" in text
+    assert "| seed | 23 | 24 |" in text
+    assert "| noise |  | 0.25 |" in text  # a setting that the first stage did not know
+    assert "scores, free greedy decoding" in text
+    assert "scores, constrained decoding" in text
+
+
 def test_a_run_is_not_overwritten_unasked(tmp_path):
     (tmp_path / "log.jsonl").write_text("{}\n")
     with pytest.raises(OutputError) as caught:
