@@ -1,0 +1,88 @@
+"""The samples that bring gold along: what their rules promise holds in every document."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from b2ner_cli import prompts
+from b2ner_cli.document import Completion, Mention
+from b2ner_cli.grounding import locate
+
+SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+LABELS = {
+    "en": ("person", "organization", "location", "date", "product", "event", "money"),
+    "zh": ("人名", "组织机构名", "地名", "日期", "产品", "活动", "金额"),
+}
+COUNTS = {"en": 36, "zh": 24}
+GENRES = {"news", "mail", "contract", "recipe", "tweet", "review", "note"}
+GOLD = ("gold.jsonl", "gold_zh.jsonl", "first_en.jsonl", "first_zh.jsonl")
+
+
+def documents(name):
+    return [json.loads(line) for line in (SAMPLES / name).read_text("utf-8").split("\n") if line]
+
+
+def first(language):
+    return documents(f"first_{language}.jsonl")
+
+
+@pytest.mark.parametrize("name", GOLD)
+def test_gold_is_exact_in_order_and_apart(name):
+    for document in documents(name):
+        text, entities = document["text"], document["entities"]
+        for entity in entities:
+            assert text[entity["start"] : entity["end"]] == entity["text"]
+            assert entity["text"] and entity["text"] == entity["text"].strip()
+        assert all(left["end"] <= right["start"] for left, right in pairwise(entities))
+
+
+def test_ids_are_unique():
+    for names in (GOLD[:2], GOLD[2:]):
+        ids = [document["id"] for name in names for document in documents(name)]
+        assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("language", LABELS)
+def test_first_documents_are_short_and_of_every_genre(language):
+    found = first(language)
+    assert len(found) == COUNTS[language]
+    assert {document["lang"] for document in found} == {language}
+    assert all(60 <= len(document["text"]) <= 500 for document in found)
+    genres = Counter(document["genre"] for document in found)
+    assert set(genres) == GENRES
+    assert max(genres.values()) - min(genres.values()) <= 1
+
+
+@pytest.mark.parametrize("language", LABELS)
+def test_first_labels_are_those_of_the_language_and_none_is_rare(language):
+    said = Counter(e["label"] for document in first(language) for e in document["entities"])
+    assert set(said) == set(LABELS[language])
+    assert min(said.values()) >= 12
+
+
+@pytest.mark.parametrize("language", LABELS)
+def test_first_mentions_are_marked_wherever_they_stand(language):
+    for document in first(language):
+        text, entities = document["text"], document["entities"]
+        marked = [(entity["start"], entity["end"]) for entity in entities]
+        for surface in {entity["text"] for entity in entities}:
+            start = text.find(surface)
+            while start >= 0:
+                end = start + len(surface)
+                assert any(a <= start and end <= b for a, b in marked), (document["id"], surface)
+                start = text.find(surface, end)
+
+
+@pytest.mark.parametrize("language", LABELS)
+def test_first_gold_can_be_answered_in_full(language):
+    """An answer that says the gold in order scores 100: no error is the program's own."""
+    for document in first(language):
+        gold = [(e["start"], e["end"], e["label"], e["text"]) for e in document["entities"]]
+        answer = prompts.answer([Mention(label, text) for *_, label, text in gold])
+        mentions, problems = prompts.parse(Completion(answer), LABELS[language], document["text"])
+        entities, unlocated = locate(document["text"], mentions)
+        assert not problems and not unlocated
+        assert [(e.start, e.end, e.label, e.text) for e in entities] == gold
