@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Core
@@ -18,7 +19,7 @@ from b2ner_cli.engine.completions import Speller, is_out_of_memory
 from b2ner_cli.errors import B2nerError, UsageError
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.prompts import Prompt, render
-from tests.tiny import tiny_model
+from tests.tiny import VOCABULARY, tiny_model
 
 ARCHITECTURES = ("llama", "gemma3", "qwen2", "mistral")
 PERSON = LabelSet(("person",))
@@ -268,7 +269,7 @@ def test_what_is_answered_changes_no_bit_of_the_other_answers(load, known):
 
 def watched(engine):
     """Have an engine note the rows under way, the new ones and the tokens of each step."""
-    steps, original = [], engine._forward
+    steps, original = [], engine.forward
 
     def forward(tokens, step):
         new = len(step.sizes)
@@ -277,7 +278,7 @@ def watched(engine):
         )
         return original(tokens, step)
 
-    engine._forward = forward
+    engine.forward = forward
     return steps
 
 
@@ -326,10 +327,68 @@ def test_answers_never_depend_on_rows_steps_or_order(
     same(found, [alone(architecture)[place] for place in order])
 
 
+# Models it cannot run ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_models_that_can_be_packed_are(load, architecture, caplog):
+    with caplog.at_level(logging.WARNING, "b2ner"):
+        assert isinstance(open_engine("fast", load(architecture)), PackedEngine)
+    assert not caplog.text
+
+
+def odd(kind):
+    """Models whose attention is not theirs to be told, small and random."""
+    common = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}
+    heads = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 64}
+    if kind == "bloom":  # bias by distance
+        return transformers.BloomConfig(**common, hidden_size=64, n_layer=2, n_head=4)
+    if kind == "gpt-oss":  # attention sinks
+        return transformers.GptOssConfig(
+            **common, **heads, num_key_value_heads=2, head_dim=16, intermediate_size=64,
+            num_local_experts=2, num_experts_per_tok=1, sliding_window=16,
+            layer_types=["sliding_attention", "full_attention"],
+        )  # fmt: skip
+    return transformers.MambaConfig(**common, hidden_size=64, num_hidden_layers=2, state_size=8)
+
+
+@pytest.mark.parametrize("kind", ["bloom", "gpt-oss", "mamba"])
+@pytest.mark.filterwarnings("ignore")
+def test_models_that_cannot_be_packed_are_answered_by_generate(load, kind, caplog):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = transformers.AutoModelForCausalLM.from_config(odd(kind)).eval()
+    for parameter in network.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    strange = dataclasses.replace(load("llama"), model=network)
+    with caplog.at_level(logging.WARNING, "b2ner"):
+        assert isinstance(open_engine("fast", strange), PlainEngine)
+    assert "engine plain, the slow one" in caplog.text
+
+
+def test_layers_that_keep_their_window_to_themselves_are_not_packed(load, monkeypatch, caplog):
+    loaded = load("mistral")
+    for layer in loaded.model.model.layers:
+        monkeypatch.setattr(
+            layer.self_attn, "forward", functools.partial(_without_window, layer.self_attn)
+        )
+    with caplog.at_level(logging.WARNING, "b2ner"):
+        assert isinstance(open_engine("fast", loaded), PlainEngine)
+
+
+def _without_window(attention, *arguments, **more):
+    config = attention.config
+    window, config.sliding_window = config.sliding_window, None
+    try:
+        return type(attention).forward(attention, *arguments, **more)
+    finally:
+        config.sliding_window = window
+
+
 # Out of memory ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["_forward", "_prefix"])
+@pytest.mark.parametrize("where", ["forward", "_prefix"])
 def test_when_memory_runs_out_rows_are_halved_and_nothing_is_lost(load, alone, caplog, where):
     engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=100_000)
     original, failures = getattr(engine, where), []
@@ -358,7 +417,7 @@ def test_when_memory_runs_out_rows_are_halved_and_nothing_is_lost(load, alone, c
 
 def test_memory_may_run_out_in_the_middle_of_an_answer(load, alone):
     engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=100_000)
-    original, calls = engine._forward, 0
+    original, calls = engine.forward, 0
 
     def failing(*arguments):
         nonlocal calls
@@ -367,7 +426,7 @@ def test_memory_may_run_out_in_the_middle_of_an_answer(load, alone):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
         return original(*arguments)
 
-    engine._forward = failing
+    engine.forward = failing
     same(answers(engine, prompts()), alone("llama"))
 
 
@@ -378,7 +437,7 @@ def test_a_single_prompt_that_does_not_fit_is_an_error_with_a_way_out(load, kind
     def failing(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(engine, "_forward", failing, raising=False)
+    monkeypatch.setattr(engine, "forward", failing, raising=False)
     monkeypatch.setattr(engine.backbone.model, "generate", failing)
     with pytest.raises(B2nerError, match="out of memory") as error:
         list(engine.generate(prompts()[:1]))
@@ -391,7 +450,7 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(load, monkeypatch):
     def failing(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(engine, "_forward", failing)
+    monkeypatch.setattr(engine, "forward", failing)
     with pytest.raises(RuntimeError, match="shapes"):
         list(engine.generate(prompts()[:1]))
     assert is_out_of_memory(MemoryError())

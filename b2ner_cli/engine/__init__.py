@@ -6,10 +6,15 @@ them. They know tokens and tensors, nothing of documents.
 
 from __future__ import annotations
 
+import logging
+
 from b2ner_cli.backbone import Backbone
+from b2ner_cli.engine import probe
 from b2ner_cli.engine.packed import PackedEngine
 from b2ner_cli.engine.plain import PlainEngine
 from b2ner_cli.errors import UsageError
+
+log = logging.getLogger("b2ner")
 
 __all__ = ["ENGINES", "PackedEngine", "PlainEngine", "open_engine"]
 
@@ -28,9 +33,16 @@ def open_engine(
     constrain: bool = False,
 ) -> PackedEngine | PlainEngine:
     """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine;
-    `constrain` holds answers to the labels asked for and the words of the text.
+    `constrain` holds answers to the labels asked for and the words of the text. A model that the
+    fast engine cannot run is given to the plain one, with a warning that says why.
     """
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
     kind: type[PackedEngine] | type[PlainEngine] = ENGINES[name]
-    return kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain)
+    engine = kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain)
+    if isinstance(engine, PackedEngine) and (reason := probe.trouble(engine)):
+        log.warning("engine plain, the slow one: the fast one cannot run this model: %s", reason)
+        return PlainEngine(
+            backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
+        )
+    return engine

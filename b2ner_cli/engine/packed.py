@@ -176,7 +176,7 @@ class PackedEngine:
             [row.length for row in active[:going]],
             [len(row.request.own) for row in begun],
         )
-        hidden = self._forward(tokens, step)[step.last]
+        hidden = self.forward(tokens, step)[step.last]
         stops = self.backbone.tokenizer.stops
         finished, holes = [], []
         for place, (row, token, logprob) in enumerate(
@@ -236,7 +236,7 @@ class PackedEngine:
             active[target] = active[source]
         del active[count:]
 
-    def _forward(self, tokens: list[int], step: Step) -> torch.Tensor:
+    def forward(self, tokens: list[int], step: Step) -> torch.Tensor:
         """Hidden states of packed tokens. *Shape:* (tokens, hidden)"""
         config, device = self._body.config, self.backbone.device
         seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # the step knows better
@@ -265,22 +265,25 @@ class PackedEngine:
         """Keys and values of a prefix in every layer, computed once and kept."""
         known = self._prefixes.get(ids)
         if known is None:
-            device = self.backbone.device
-            capture = _Capture()
-            positions = torch.arange(len(ids), device=device)
-            distance = (positions[:, None] - positions)[None, None]
-            self._body(
-                input_ids=torch.tensor([ids], device=device),
-                position_ids=positions[None],
-                attention_mask=attention.masks(self._body.config, distance >= 0, distance),
-                past_key_values=capture,
-                use_cache=True,
-            )
-            known = self._prefixes[ids] = Prefix(capture.layers, len(ids))
+            known = self._prefixes[ids] = self.compute_prefix(ids)
             while len(self._prefixes) > _PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(ids)
         return known
+
+    def compute_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Keys and values of some tokens at the start of a prompt."""
+        device, capture = self.backbone.device, _Capture()
+        positions = torch.arange(len(ids), device=device)
+        distance = (positions[:, None] - positions)[None, None]
+        self._body(
+            input_ids=torch.tensor([list(ids)], device=device),
+            position_ids=positions[None],
+            attention_mask=attention.masks(self._body.config, distance >= 0, distance),
+            past_key_values=capture,
+            use_cache=True,
+        )
+        return Prefix(capture.layers, len(ids))
 
     def _shrink(self, first: _Request, rows: int) -> None:
         """Halve the room after memory ran out with `rows` under way; all of them begin again."""
@@ -321,10 +324,13 @@ class _Capture:
 
 def _choose_batch_tokens(backbone: Backbone) -> tuple[int, str]:
     """How many positions the rows may hold together, and why."""
-    config = backbone.model.config
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head
-    per_token = per_token * backbone.model.dtype.itemsize
+    config = backbone.model.config.get_text_config()
+    try:
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        per_token = 2 * config.num_hidden_layers * heads * size * backbone.model.dtype.itemsize
+    except AttributeError:  # an architecture without heads; the packed engine will not run it
+        return 2048, "nothing is known of the model's states"
     if not backbone.device.startswith("cuda"):
         return min(12288, max(2048, 2**30 // per_token)), "a CPU gains little from more"
     free, _ = torch.cuda.mem_get_info(backbone.device)

@@ -94,6 +94,7 @@ class Step:
         ends = [start + size - 1 for start, size in zip(self.starts, sizes, strict=True)]
         self.last = [*range(len(lengths)), *ends]  # the token after which a row's next one comes
         self._layouts: dict[torch.device, _Layout] = {}
+        self.windows: dict[int, int | None] = {}  # what each layer said of its own
 
     def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
         """Keep a layer's new keys and values, and attend to all that each token may see.
@@ -104,6 +105,7 @@ class Step:
         layout = self._layouts.get(device)
         if layout is None:
             layout = self._layouts[device] = _Layout(self, device)
+        self.windows[layer] = how.window
         return layout.attend(layer, states, how)
 
 

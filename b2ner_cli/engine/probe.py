@@ -1,0 +1,82 @@
+"""Whether the packed engine computes what a model computes: tried once, on a few tokens.
+
+Not every architecture leaves its attention to whom it is told: some have sinks, chunks, biases
+by distance or states of another kind. Rather than list them, a few tokens go through both ways;
+a model for which they differ is answered by `generate`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from b2ner_cli import attention
+from b2ner_cli.engine.completions import is_out_of_memory
+from b2ner_cli.engine.slots import Prefix, Slots, Step
+
+if TYPE_CHECKING:
+    from b2ner_cli.engine.packed import PackedEngine
+
+_PREFIX, _OWNS = 7, (19, 4)  # tokens: of the shared prefix, and of two rows behind it
+_TOLERANCE = {"float32": 1e-3}  # of the norm of a hidden state; rounding is far below it
+_ROUGH = 0.2  # in fewer bits; unrelated states differ by more than 1
+
+
+def trouble(engine: PackedEngine) -> str:
+    """Why a model cannot be answered by the packed engine, "" where it can."""
+    try:
+        with torch.inference_mode():
+            return _compare(engine)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return f"its layers do not take packed tokens ({type(error).__name__})"
+
+
+def _compare(engine: PackedEngine) -> str:
+    """Two rows behind one prefix: their own tokens first, then one more token each."""
+    backbone = engine.backbone
+    config = backbone.model.config.get_text_config()
+    size = min(int(config.vocab_size), 1000)
+    ids = [(37 * place + 11) % size for place in range(_PREFIX + sum(_OWNS) + 2)]
+    shared, rest = ids[:_PREFIX], ids[_PREFIX:]
+    owns = [rest[: _OWNS[0]], rest[_OWNS[0] : sum(_OWNS)]]
+    more = rest[-2:]
+    prefix: Prefix = engine.compute_prefix(shared)
+    slots = Slots()
+    slots.resize(len(owns), max(_OWNS) + 1, 0, prefix)
+    prefixes = [prefix] * len(owns)
+    first = Step(slots, prefixes, [], list(_OWNS))
+    found = [engine.forward(owns[0] + owns[1], first)[first.last]]
+    second = Step(slots, prefixes, list(_OWNS), [])
+    found.append(engine.forward(more, second))
+    if missing := _unseen_windows(engine, second):
+        return missing
+    limit = _TOLERANCE.get(backbone.dtype, _ROUGH)
+    for row, own in enumerate(owns):
+        prompt = torch.tensor([[*shared, *own, more[row]]], device=backbone.device)
+        body = getattr(backbone.model, backbone.model.base_model_prefix)
+        whole = body(input_ids=prompt, use_cache=False).last_hidden_state[0].to(backbone.device)
+        for step, place in enumerate((-2, -1)):
+            expected = whole[place].float()
+            distance = (found[step][row].float() - expected).norm() / expected.norm()
+            if not distance < limit:  # NaN is not
+                return f"its attention is not what packed tokens get (off by {distance:.2g})"
+    return ""
+
+
+def _unseen_windows(engine: PackedEngine, step: Step) -> str:
+    """Sliding windows are longer than these few tokens: each must at least have been announced."""
+    config = engine.backbone.model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds and set(kinds) - {"full_attention", "sliding_attention"}:
+        return f"it has layers of another kind ({', '.join(sorted(set(kinds)))})"
+    window = attention.window(config)
+    if window is None:
+        return ""
+    expected = kinds.count("sliding_attention") if kinds else config.num_hidden_layers
+    told = [size for size in step.windows.values() if size is not None]
+    if len(told) != expected or set(told) != {window}:
+        return "its layers do not say how far back they see"
+    return ""
