@@ -98,6 +98,11 @@ Constrain = Annotated[
                  help="Hold answers to the labels and to words of the text, or not; by default "
                  "what the adapter is better with."),
 ]  # fmt: skip
+TaskFile = Annotated[
+    str | None,
+    typer.Option("--tasks", metavar="FILE", help="Task config that chooses sets and documents: a "
+                 "file, a folder, or a name such as bilingual_full."),
+]  # fmt: skip
 NoCache = Annotated[
     bool, typer.Option("--no-cache", rich_help_panel="Run", help="Ask every question anew.")
 ]
@@ -269,11 +274,10 @@ def predict(
     data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    tasks: Annotated[
+    tasks: TaskFile = None,
+    only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only", metavar="SET", help="Only this set, e.g. NER_en_WNUT17. Repeatable."
-        ),
+        typer.Option(metavar="SET", help="Only this set, e.g. NER_en_WNUT17. Repeatable."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N documents of each set.")
@@ -298,8 +302,10 @@ def predict(
 ) -> None:
     """Answer data sets with their own labels; write the reference's prediction file."""
     from b2ner_cli import runs
+    from b2ner_cli.tasks import read
 
     console.set_up_logging(quiet, verbose)
+    config = read(tasks) if tasks is not None else None
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
         "device_map": device_map, "load_in": load_in,
@@ -308,8 +314,8 @@ def predict(
     }  # fmt: skip
     with console.Watch(quiet) as watch:
         runs.predict(
-            data, output, split, tasks or [], limit, model, settings,
-            _cache_path(cache, no_cache), resume, force, watch,
+            data, output, split, only or [], limit, model, settings,
+            _cache_path(cache, no_cache), resume, force, watch, config,
         )  # fmt: skip
     if not quiet:
         console.note(watch.summary())
@@ -376,6 +382,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
     ] = None,
+    tasks: TaskFile = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
@@ -397,14 +404,16 @@ def train(
 ) -> None:
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
     from b2ner_cli import training_run
+    from b2ner_cli.tasks import for_training
 
     console.set_up_logging(quiet, verbose)
     chosen = training_run.read_recipe(recipe, config, set_ or [])
     with console.Steps(quiet) as steps:
         training_run.run(
-            data, model or "mini", output, chosen, only=only or [], from_adapter=from_adapter,
-            heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
-            device=device, show=steps.show,
+            data, model or "mini", output, chosen, only=only or [],
+            config=for_training(tasks, config), from_adapter=from_adapter, heldout=heldout,
+            checkpoint_every=checkpoint_every, resume=resume, force=force, device=device,
+            show=steps.show,
         )  # fmt: skip
     if not quiet:
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")

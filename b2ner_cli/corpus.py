@@ -1,6 +1,7 @@
 """What a model is trained on: annotated documents chosen from data sets and asked in groups.
 
     data sets -> choose: a capped, balanced pick of documents, the same for the same seed
+                 (draw: as many of each as a task config says)
               -> group:  documents of one set that share one label list, and so one prompt prefix
 
 A group is the unit of training: its prefix is computed once for all its documents. Label lists
@@ -23,6 +24,7 @@ from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import b2nerd
 from b2ner_cli.labels import LabelSet, Language, as_language
+from b2ner_cli.tasks import Part
 from b2ner_cli.variation import Variation
 
 
@@ -49,6 +51,7 @@ class Pick:
     documents: tuple[Document, ...]
     read: int
     unsayable: int  # mentions that hold ';' and so cannot stand in an answer
+    unfit: int = 0  # documents blank or too long, left aside before a task config's strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,35 @@ def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[
             continue
         documents = list(b2nerd.read_split(dataset, "train"))
         chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
-        _check_labels(dataset.labels, str(dataset.path / "labels.json"))
-        for document in chosen:
-            if document.labels:
-                _check_labels(document.labels, document.origin)
-        unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
-        language = as_language(dataset.language)
-        picks.append(Pick(key, language, dataset.labels, tuple(chosen), len(documents), unsayable))
+        picks.append(_pick(dataset, chosen, len(documents)))
+    return _checked(picks, root)
+
+
+def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) -> list[Pick]:
+    """Pick training documents from the parts of a task config, whose strategies say how many.
+
+    Of `caps` only `longest` holds; `most` is the cap of the strategy `random`.
+    """
+    picks = []
+    for part in parts:
+        documents = list(b2nerd.read_split(part.dataset, "train"))
+        fit = [document for document in documents if _fits(document, caps)]
+        chosen = part.draw(fit, seed, most)
+        picks.append(_pick(part.dataset, chosen, len(documents), len(documents) - len(fit)))
+    return _checked(picks, root)
+
+
+def _pick(dataset: b2nerd.DataSet, chosen: list[Document], read: int, unfit: int = 0) -> Pick:
+    _check_labels(dataset.labels, str(dataset.path / "labels.json"))
+    for document in chosen:
+        if document.labels:
+            _check_labels(document.labels, document.origin)
+    unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
+    name, language = f"{dataset.task}_{dataset.name}", as_language(dataset.language)
+    return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit)
+
+
+def _checked(picks: list[Pick], root: Path) -> list[Pick]:
     if not any(pick.documents for pick in picks):
         raise DataError(
             f"no training documents under {root}",
@@ -102,6 +127,10 @@ def _check_labels(labels: Sequence[str], where: str) -> None:
         raise DataError(f"{where}: {error.message}", error.hint) from None
 
 
+def _fits(document: Document, caps: Caps) -> bool:
+    return bool(document.text.strip()) and len(document.text) <= caps.longest
+
+
 def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
     """Take documents in random order while they hold a label that is still short of its cap."""
     order = list(range(len(documents)))
@@ -113,7 +142,7 @@ def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list
         if len(taken) == caps.per_set:
             break
         document = documents[index]
-        if not document.text.strip() or len(document.text) > caps.longest:
+        if not _fits(document, caps):
             continue
         labels = {mention.label for mention in document.mentions or ()}
         if not labels:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from b2ner_cli import formats, prompts, tagging
+from b2ner_cli import formats, prompts, tagging, tasks
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Entity, Result
 from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageError
@@ -131,12 +131,14 @@ def predict(
     resume: bool,
     force: bool,
     ledger: Ledger,
+    config: tasks.TaskConfig | None = None,
 ) -> None:
     """Answer a split of every data set under `data` with the set's own labels, verbatim.
 
-    Writes ``folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
+    With a task config: of the sets and documents that its section of the split chooses. Writes
+    ``folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
-    chosen = _chosen(data, split, only)
+    parts = _parts(data, split, only, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,15 +157,16 @@ def predict(
 
         cache = stack.enter_context(Cache.open(cache_path)) if cache_path else None
         tagger = Tagger.load(model, cache=cache, **settings)
-        sets = ", ".join(f"{dataset.task}_{dataset.name}" for dataset in chosen)
-        asked = {"data sets": sets, "split": split, "limit": str(limit)}
+        asked = {"data sets": ", ".join(map(str, parts)), "split": split, "limit": str(limit)}
         output.belongs_to(_asked(None, tagger) | asked)
         _settle()
         done = output.done
-        for dataset in chosen:
+        for part in parts:
+            dataset = part.dataset
+            wanted = part.once(b2nerd.read_split(dataset, split, log.warning))
             documents = [
                 replace(document, labels=document.labels or dataset.labels)
-                for document in islice(b2nerd.read_split(dataset, split, log.warning), limit)
+                for document in islice(wanted, limit)
             ]
             options = replace(tagger.options, language=dataset.language)
             skip, done = min(done, len(documents)), max(0, done - len(documents))
@@ -222,10 +225,19 @@ def preview(
             return
 
 
+def _parts(
+    data: Path, split: str, only: Sequence[str], config: tasks.TaskConfig | None
+) -> list[tasks.Part]:
+    """What to answer: what a task config chooses, or all documents of the sets under `data`."""
+    if split not in b2nerd.SPLITS:
+        raise UsageError(f"no split {split!r}", "choose train, dev or test")
+    if config is not None:
+        return tasks.find(config.only(split, only), split, data)
+    return [tasks.Part(dataset) for dataset in _chosen(data, split, only)]
+
+
 def _chosen(data: Path, split: str, only: Sequence[str]) -> list[b2nerd.DataSet]:
     """The NER sets under `data` that have the split, or those named."""
-    if split not in ("train", "dev", "test"):
-        raise UsageError(f"no split {split!r}", "choose train, dev or test")
     found = {f"{d.task}_{d.name}": d for d in b2nerd.datasets(data) if d.kind == "NER"}
     if missing := [name for name in only if name not in found]:
         raise DataError(f"{data} has no data set {missing[0]}", f"it has {', '.join(found)}")

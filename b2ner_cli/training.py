@@ -25,6 +25,7 @@ from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Row, Schedule, collate, pack
+from b2ner_cli.tasks import RANDOM_MOST
 from b2ner_cli.variation import Variation
 
 log = logging.getLogger("b2ner")
@@ -38,8 +39,9 @@ class Recipe:
     `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
     number of random vocabulary entries that stand against the batch's own tokens in the loss
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label`, `empty` and `longest` are those of `corpus.Caps`; `subset`, `rename` and `noise`
-    those of `Variation`.
+    `per_label`, `empty` and `longest` are those of `corpus.Caps`; of these only `longest` holds
+    with a task config, whose strategy `random` takes at most `random_most` documents of a set.
+    `subset`, `rename` and `noise` are those of `Variation`.
     """
 
     rank: int = 32
@@ -63,6 +65,7 @@ class Recipe:
     per_label: int = 200
     empty: float = 0.2
     longest: int = 1200
+    random_most: int = RANDOM_MOST
     candidates: int = 4000
     seed: int = 23
     dtype: str = "auto"
@@ -70,7 +73,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in (
             "rank", "alpha", "batch", "group", "max_labels", "max_tokens",
-            "per_set", "per_label", "longest",
+            "per_set", "per_label", "longest", "random_most",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -132,10 +135,12 @@ def train(
     resume: bool = False,
     device: str = "auto",
     checkpoint_every: int = 100,
+    tasks: str = "",
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train an adapter for `model` on `picks` and write it to ``out/adapter``.
 
+    `tasks` is the digest of the task config that chose the picks; a run resumes with no other.
     Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
     stops being a number; the last checkpoint stays.
     """
@@ -156,7 +161,8 @@ def train(
     schedule = Schedule(
         picks, recipe.batch, recipe.group, recipe.asking(), recipe.epochs, recipe.seed
     )
-    start, tally = _resumed(out, module, optimizer, recipe) if resume else (0, _Tally())
+    notes = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "tasks": tasks}
+    start, tally = _resumed(out, module, optimizer, notes) if resume else (0, _Tally())
     began = time.monotonic() - tally.seconds
     for step, groups in schedule.batches(start):
         rows = [pack(group, tokenizer, recipe.max_tokens) for group in groups]
@@ -178,8 +184,8 @@ def train(
         tally.seconds = time.monotonic() - began
         report(Progress(step + 1, schedule.steps, tally.losses[-1], tally.documents, tally.seconds))
         if (step + 1) % checkpoint_every == 0 and accelerator.is_main_process:
-            notes = {"recipe": _spelled(recipe), "tally": json.dumps(asdict(tally))}
-            checkpoints.save(out, module, optimizer, step + 1, notes)
+            noted = {**notes, "tally": json.dumps(asdict(tally))}
+            checkpoints.save(out, module, optimizer, step + 1, noted)
     if accelerator.is_main_process:
         base = _HUB_NAMES.get(model, model)
         checkpoints.save_adapter(out / "adapter", module.network, base)
@@ -210,22 +216,24 @@ class _Tally:
 
 
 def _resumed(
-    out: Path, module: AnswerLoss, optimizer: torch.optim.Optimizer, recipe: Recipe
+    out: Path, module: AnswerLoss, optimizer: torch.optim.Optimizer, wanted: dict[str, str]
 ) -> tuple[int, _Tally]:
-    """Restore the last checkpoint of a run with this very recipe."""
+    """Restore the last checkpoint of a run with this very recipe and task config."""
     start, notes = checkpoints.load_latest(out, module, optimizer)
     if not start:
         return 0, _Tally()
-    if notes.get("recipe") != _spelled(recipe):
-        raise UsageError(
-            f"the run in {out} has another recipe than the one given",
-            "resume with the options it was started with, or train into another folder",
-        )
+    # A run begun before task configs were known chose as one without them does.
+    recipe = {"random_most": RANDOM_MOST, **json.loads(notes.get("recipe", "{}"))}
+    for what, same in (
+        ("recipe", recipe == json.loads(wanted["recipe"])),
+        ("task config", notes.get("tasks", "") == wanted["tasks"]),
+    ):
+        if not same:
+            raise UsageError(
+                f"the run in {out} has another {what} than the one given",
+                "resume with the options it was started with, or train into another folder",
+            )
     return start, _Tally(**json.loads(notes["tally"]))
-
-
-def _spelled(recipe: Recipe) -> str:
-    return json.dumps(asdict(recipe), sort_keys=True)
 
 
 def _accelerator(device: str, dtype: str) -> Accelerator:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import __version__, corpus, mini
+from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.training import Progress, Recipe, Trained, train
 
@@ -92,6 +92,7 @@ def run(
     recipe: Recipe,
     *,
     only: Sequence[str] = (),
+    config: tasks.TaskConfig | None = None,
     from_adapter: Path | None = None,
     heldout: Path | None = None,
     checkpoint_every: int = 100,
@@ -100,11 +101,22 @@ def run(
     device: str = "auto",
     show: Callable[[int, int, str], None] = lambda step, steps, message: None,
 ) -> None:
-    """Train, score on held-out sets if given, and write adapter, card and run.json."""
+    """Train, score on held-out sets if given, and write adapter, card and run.json.
+
+    A task config chooses sets and documents, instead of the recipe's caps. Its `only` part is
+    what is recorded.
+    """
     _prepare_folder(out, resume, force)
     keep_freed_memory()
     caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
-    picks = corpus.choose(data, caps, recipe.seed, only)
+    recorded = None
+    if config is None:
+        picks = corpus.choose(data, caps, recipe.seed, only)
+    else:
+        config = config.only("train", only)
+        recorded = config.record("train")
+        parts = tasks.find(config, "train", data)
+        picks = corpus.draw(data, parts, caps, recipe.seed, recipe.random_most)
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
 
         def report(progress: Progress) -> None:
@@ -120,9 +132,10 @@ def run(
 
         trained = train(
             picks, model, out, recipe, from_adapter=from_adapter, resume=resume, device=device,
-            checkpoint_every=checkpoint_every, report=report,
+            checkpoint_every=checkpoint_every, tasks=recorded["sha256"] if recorded else "",
+            report=report,
         )  # fmt: skip
-    record = describe(model, recipe, trained, only, from_adapter)
+    record = describe(model, recipe, trained, only, from_adapter, recorded)
     write_record(out, record)
     if heldout is not None:
         record["heldout"] = score_heldout(out, model, heldout, device, constrain=False)
@@ -141,8 +154,9 @@ def describe(
     trained: Trained,
     only: Sequence[str],
     from_adapter: Path | None,
+    recorded: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What run.json says of a run."""
+    """What run.json says of a run; `recorded` is its task config."""
     import torch
     import transformers
 
@@ -154,6 +168,7 @@ def describe(
         "from_adapter": from_adapter.name if from_adapter else None,
         "stage_before": _record_of(from_adapter) if from_adapter else None,
         "only": list(only),
+        **({"tasks": recorded} if recorded else {}),
         "recipe": dataclasses.asdict(recipe),
         "longest_document_tokens": trained.longest,
         "constrain": model == mini.NAME,  # it scored higher so on the held-out sets' dev splits
@@ -168,6 +183,7 @@ def describe(
                 "read": pick.read,
                 "labels": len(pick.labels),
                 "mentions_left_out_for_semicolons": pick.unsayable,
+                **({"left_out_as_blank_or_too_long": pick.unfit} if recorded else {}),
             }
             for pick in trained.picks
         },
@@ -256,6 +272,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
         f"transformers {record['transformers']}.",
         "",
+        *(_task_config(chosen) if (chosen := record.get("tasks")) else ()),
         "## Settings",
         "",
         *_settings(record),
@@ -301,6 +318,14 @@ def _settings(record: dict[str, Any]) -> list[str]:
         values = (str(stage["recipe"].get(name, "")) for stage in stages)
         lines.append(f"| {name} | {' | '.join(values)} |")
     return lines
+
+
+def _task_config(chosen: dict[str, Any]) -> list[str]:
+    return [
+        f"Documents chosen by the task config {chosen['name']} (sha256 {chosen['sha256'][:16]}) in "
+        "place of the settings per_set, per_label and empty.",
+        "",
+    ]
 
 
 def _scores(report: dict[str, Any]) -> list[str]:

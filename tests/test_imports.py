@@ -68,7 +68,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "cache", "chunking", "cli_cache", "cli_model", "console", "document", "errors",
         "evaluation", "formats", "grounding", "labels", "model_files", "prompts", "released",
-        "runs", "scoring", "tagging",
+        "runs", "scoring", "tagging", "tasks",
     ],
 )  # fmt: skip
 def test_modules_without_a_model_import_without_torch(module):
