@@ -7,6 +7,7 @@ files are is `model_files`' matter.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -123,7 +124,8 @@ def load(
         network, tokenizer = load_parts(source, wanted)
     network.eval().requires_grad_(False)
     put = placement.place(network, source.name, where.value, wanted, device_map, load_in)
-    context = getattr(network.config, "max_position_embeddings", None) or 2048
+    text = network.config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None) or 2048
     choices = [*(Choice("", reason) for reason in source.reasons), where, kind]
     choices += [Choice(put.device, reason) for reason in put.reasons]
     name = f"{kind.value}-{load_in}" if load_in else kind.value
@@ -173,15 +175,21 @@ def load_parts(source: Source, dtype: torch.dtype) -> tuple[Any, Tokenizer]:
     if not gguf:
         _check_files(source)
     with _quiet_loading(), _load_errors(source.name):
-        network, loaded = transformers.AutoModelForCausalLM.from_pretrained(
+        read = functools.partial(
+            transformers.AutoModelForCausalLM.from_pretrained,
             source.directory,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
             output_loading_info=True,
             **gguf,
         )
+        try:
+            network, loaded = read(attn_implementation="sdpa")
+        except ValueError as error:
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            network, loaded = read(attn_implementation="eager")  # soft caps, sinks and the like
         # Weights that are not there would be made up at random, with a warning nobody sees.
         if absent := sorted(loaded["missing_keys"]):
             raise ValueError(f"its files hold no weights for {absent[0]}, {len(absent)} in all")

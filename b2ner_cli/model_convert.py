@@ -157,13 +157,26 @@ def _locate(source: str, model: str | None, revision: str | None, *, weights: bo
 @contextmanager
 def _folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place when all is written."""
-    work = target.with_name(f".{target.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
+    target = target.resolve()
+    known = ("config.json", "adapter_config.json")
+    alien = target.exists() and not any((target / name).is_file() for name in known)
+    if alien and (not target.is_dir() or any(target.iterdir())):
+        raise OutputError(
+            f"{target} holds neither a model nor an adapter, and is not replaced",
+            "name a new folder",
+        )
+    if target == Path.cwd() or target in Path.cwd().parents:
+        raise OutputError(f"{target} is the folder you are in", "name a new folder")
+    work, old = (target.with_name(f".{target.name}.{end}") for end in ("part", "old"))
+    for left in (work, old):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         work.mkdir(parents=True)
         yield work
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
         work.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {target}: {error}") from None
     finally:

@@ -6,7 +6,7 @@ the headers of the files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def describe(
         facts = _adapter_facts(source.adapter)
         doubts = released.doubts(source.name, source.directory, source.adapter)
     tokenizer = backbone.load_tokenizer(source)
-    config = network.config
+    config = network.config.get_text_config()
     reasons = (
         *source.reasons,
         where.reason,
@@ -125,7 +125,8 @@ def describe(
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
         "heads": config.num_attention_heads,
-        "key_value_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
+        "key_value_heads": getattr(config, "num_key_value_heads", None)
+        or config.num_attention_heads,
         "vocabulary": config.vocab_size,
         "context": getattr(config, "max_position_embeddings", None),
         "rope": _rope(config),
@@ -143,6 +144,10 @@ def describe(
     )
 
 
+def _context(shape: Mapping[str, Any]) -> str:
+    return f"{shape['context']:,} tokens" if shape["context"] else "not limited by the model"
+
+
 def rows(info: Info) -> Sequence[tuple[str, str]]:
     """What is known as pairs of a name and a line."""
     shape, sizes = info.shape, info.sizes
@@ -154,7 +159,7 @@ def rows(info: Info) -> Sequence[tuple[str, str]]:
             f"{shape['layers']} layers, hidden {shape['hidden']:,}, {shape['heads']} heads, "
             f"{shape['key_value_heads']} key-value heads, vocabulary {shape['vocabulary']:,}",
         ),
-        ("context", f"{shape['context']:,} tokens, rotary embedding {shape['rope']}"),
+        ("context", f"{_context(shape)}, rotary embedding {shape['rope']}"),
         ("stored as", info.stored),
         ("parameters", f"{sizes.parameters:,}"),
         *(("memory", f"{_spelled(size)} in {name}") for name, size in sizes.memory.items()),

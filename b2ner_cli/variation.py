@@ -103,10 +103,11 @@ def disturb(
         new = _invented(rng)
     if not _replaceable(text, chosen.surface, new, mentions):
         return text, tuple(mentions)
-    return (
-        text.replace(chosen.surface, new),
-        tuple(m._replace(surface=new) if m.surface == chosen.surface else m for m in mentions),
-    )
+    changed = text.replace(chosen.surface, new)
+    said = tuple(m._replace(surface=new) if m.surface == chosen.surface else m for m in mentions)
+    if any(mention.surface not in changed for mention in said):  # one that overlapped it
+        return text, tuple(mentions)
+    return changed, said
 
 
 def _replaceable(text: str, old: str, new: str, mentions: Sequence[Mention]) -> bool:
@@ -115,11 +116,17 @@ def _replaceable(text: str, old: str, new: str, mentions: Sequence[Mention]) -> 
         return False
     if any(m.surface != old and (old in m.surface or m.surface in old) for m in mentions):
         return False
-    if not old.isascii():
-        return True
-    pieces = text.split(old)
-    edges = itertools.pairwise(pieces)
-    return not any(before[-1:].isalnum() or after[:1].isalnum() for before, after in edges)
+    if text.count(old) != sum(mention.surface == old for mention in mentions):
+        return False
+    edges = itertools.pairwise(text.split(old))
+    return not any(
+        _joins(before[-1:], old[0]) or _joins(old[-1], after[:1]) for before, after in edges
+    )
+
+
+def _joins(one: str, other: str) -> bool:
+    """Whether two characters side by side are of one word; Chinese writes words together."""
+    return one.isalnum() and other.isalnum() and max(one, other) < "\u2e80"
 
 
 def _invented(rng: random.Random) -> str:

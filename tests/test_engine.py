@@ -250,6 +250,22 @@ def test_only_batches_that_are_answered_whole_are_left_out(load):
     assert list(engine.generate(asked, set(everything))) == []
 
 
+def test_two_runs_of_one_engine_do_not_meet(load, alone):
+    engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=900)
+    said = ({}, {})
+    runs = [engine.generate(prompts()), engine.generate(list(reversed(prompts())))]
+    while runs[0] or runs[1]:
+        for number, run in enumerate(runs):
+            found = next(run, None) if run else None
+            if found is None:
+                runs[number] = None
+            else:
+                said[number][found[0]] = found[1]
+    expected = alone("llama")
+    same([said[0][i] for i in range(len(expected))], expected)
+    same([said[1][i] for i in reversed(range(len(expected)))], expected)
+
+
 @pytest.mark.parametrize("known", [0, 1, 7, 13])
 def test_what_is_answered_changes_no_bit_of_the_other_answers(load, known):
     """A run that goes on takes the steps of one that was not cut, and stops when it has all."""
@@ -273,9 +289,7 @@ def watched(engine):
 
     def forward(tokens, step):
         new = len(step.sizes)
-        steps.append(
-            (len(step.lengths), new, len(tokens), engine._slots.rows * engine._slots.positions)
-        )
+        steps.append((len(step.lengths), new, len(tokens), step.slots.rows * step.slots.positions))
         return original(tokens, step)
 
     engine.forward = forward
@@ -349,10 +363,19 @@ def odd(kind):
             num_local_experts=2, num_experts_per_tok=1, sliding_window=16,
             layer_types=["sliding_attention", "full_attention"],
         )  # fmt: skip
+    if kind == "granite":  # logits that are scaled after the head
+        return transformers.GraniteConfig(**common, **heads, logits_scaling=8.0)
+    if kind == "phi3":  # rotary frequencies that change with the longest prompt
+        scaling = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8,
+                   "rope_theta": 10_000.0, "original_max_position_embeddings": 128}  # fmt: skip
+        return transformers.Phi3Config(
+            **common, **heads, pad_token_id=0, rope_parameters=scaling,
+            original_max_position_embeddings=128, max_position_embeddings=2048,
+        )  # fmt: skip
     return transformers.MambaConfig(**common, hidden_size=64, num_hidden_layers=2, state_size=8)
 
 
-@pytest.mark.parametrize("kind", ["bloom", "gpt-oss", "mamba"])
+@pytest.mark.parametrize("kind", ["bloom", "gpt-oss", "mamba", "granite", "phi3"])
 @pytest.mark.filterwarnings("ignore")
 def test_models_that_cannot_be_packed_are_answered_by_generate(load, kind, caplog):
     with torch.random.fork_rng():

@@ -1,6 +1,7 @@
 """What is converted is what stock libraries compute with; nothing else is written."""
 
 import json
+from pathlib import Path
 
 import peft
 import pytest
@@ -152,6 +153,18 @@ def test_what_is_there_is_not_overwritten_unless_told_so(tmp_path):
     assert "--force" in caught.value.hint
     convert(FIXTURE / "adapter", tmp_path / "a", model=str(BASE), force=True)
     assert (tmp_path / "a" / "adapter_config.json").is_file()
+
+
+def test_force_replaces_models_and_adapters_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("years")
+    with pytest.raises(OutputError, match="neither a model nor an adapter"):
+        convert(FIXTURE / "adapter", tmp_path / "papers", model=str(BASE), force=True)
+    assert (tmp_path / "papers" / "thesis.txt").read_text() == "years"
+    monkeypatch.chdir(tmp_path / "papers")
+    with pytest.raises(OutputError):
+        convert(FIXTURE / "adapter", Path("."), model=str(BASE), force=True)
+    assert (tmp_path / "papers" / "thesis.txt").exists()
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -56,6 +56,9 @@ def test_every_kind_of_disturbance_happens():
         ("Ann Lee and Ann", [Mention("person", "Ann Lee"), Mention("person", "Ann")]),
         ("in LA now", [Mention("city", "LA")]),  # too short to be sure
         ("nothing here", [Mention("city", "Rome")]),  # not in the text
+        ("in New York City", [Mention("city", "New York"), Mention("firm", "York City")]),
+        ("Die Müllerstraße gehört Müller", [Mention("person", "Müller")]),
+        ("Apple sells an Apple pie", [Mention("firm", "Apple")]),  # marked once of two
     ],
 )
 def test_what_cannot_be_replaced_safely_stays(text, mentions):

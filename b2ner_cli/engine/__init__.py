@@ -38,11 +38,14 @@ def open_engine(
     """
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
-    kind: type[PackedEngine] | type[PlainEngine] = ENGINES[name]
-    engine = kind(backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain)
-    if isinstance(engine, PackedEngine) and (reason := probe.trouble(engine)):
-        log.warning("engine plain, the slow one: the fast one cannot run this model: %s", reason)
-        return PlainEngine(
+    if name == PackedEngine.name:
+        fast = PackedEngine(
             backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
         )
-    return engine
+        reason = probe.trouble(fast)
+        if not reason:
+            return fast
+        log.warning("engine plain, the slow one: the fast one cannot run this model: %s", reason)
+    return PlainEngine(
+        backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
+    )

@@ -16,6 +16,19 @@ def best(model: Any, hidden: torch.Tensor) -> tuple[list[int], list[float]]:
     *Shape:* hidden (rows, hidden)
     """
     head = model.get_output_embeddings()
+    if not _readable(head, hidden):
+        logits = _capped(model, head(hidden).to(hidden.device)).float()
+        scores, tokens = logits.max(-1)
+        return tokens.tolist(), (scores - logits.logsumexp(-1)).tolist()
+    return _in_blocks(model, head, hidden)
+
+
+def _readable(head: Any, hidden: torch.Tensor) -> bool:
+    """Whether the head's weights are where they are needed, and its own; not moved by hooks."""
+    return head.weight.device == hidden.device and not hasattr(head, "_hf_hook")
+
+
+def _in_blocks(model: Any, head: Any, hidden: torch.Tensor) -> tuple[list[int], list[float]]:
     scores, tokens, totals = [], [], []
     # On a CPU, in blocks whose logits stay in its cache; a card takes the vocabulary whole.
     size = _BLOCK if hidden.device.type == "cpu" else head.weight.shape[0]
@@ -49,8 +62,11 @@ def best_allowed(
         forbidden[row, [columns[token] for token in tokens]] = 0.0
     head = model.get_output_embeddings()
     chosen = torch.tensor(list(columns), device=hidden.device)
-    bias = None if head.bias is None else head.bias[chosen]
-    logits = torch.nn.functional.linear(hidden, head.weight[chosen], bias)
+    if _readable(head, hidden):
+        bias = None if head.bias is None else head.bias[chosen]
+        logits = torch.nn.functional.linear(hidden, head.weight[chosen], bias)
+    else:
+        logits = head(hidden).to(hidden.device)[:, chosen]
     logits = _capped(model, logits).float() + forbidden.to(hidden.device)
     scores, places = logits.max(-1)
     tokens_of = list(columns)
@@ -60,5 +76,5 @@ def best_allowed(
 
 def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:
     """Logits after the soft cap that some models put on them."""
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits

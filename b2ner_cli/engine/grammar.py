@@ -5,8 +5,9 @@
     surface  a part of the document, without ";"
 
 A state of the answer is the bytes of the label said so far, or the places in the document's bytes
-where the surface said so far may end. Tokens are taken by the bytes they spell, so any way of
-cutting an answer into tokens is allowed, whatever the tokenizer. No tensors here.
+where the surface said so far may end. Tokens are taken by the bytes they spell, whatever
+the tokenizer; only those that would reach from one pair into the next are left out. No tensors
+here.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Vocabulary:
 
     `closing` are those that end a surface and its pair at once, such as ``);``, by what stands
     before the semicolon. `reach` is the length of the longest token by its first three bytes.
-    `stop` ends an answer.
+    `stops` end an answer.
     """
 
     ids: Mapping[bytes, int]
     spelled: Mapping[int, bytes]
     closing: Mapping[bytes, int]
     reach: Mapping[bytes, int]
-    stop: int
+    stops: tuple[int, ...]
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Vocabulary:
@@ -62,7 +63,7 @@ class Vocabulary:
         reach: dict[bytes, int] = {}
         for s in ids:
             reach[s[:3]] = max(len(s), reach.get(s[:3], 0))
-        return cls(ids, spelled, closing, reach, tokenizer.eos)
+        return cls(ids, spelled, closing, reach, tuple(dict.fromkeys(tokenizer.stops)))
 
 
 def _is_byte_piece(piece: str) -> bool:
@@ -119,8 +120,16 @@ class LabelGrammar:
     def __init__(self, vocabulary: Vocabulary, labels: Sequence[str]) -> None:
         self.vocabulary = vocabulary
         self._pairs = [f" {label}:".encode() for label in labels]
+        self._spellable = {whole: self._places(whole) for whole in (NONE.encode(), *self._pairs)}
         self._moves: dict[bytes, Moves] = {}
-        self._tokens: set[int] | None = None
+
+    def _places(self, whole: bytes) -> set[int]:
+        """The places in what is to be said from which the vocabulary can spell the rest."""
+        places = {len(whole)}
+        for start in reversed(range(len(whole))):
+            if any(whole[start:end] in self.vocabulary.ids for end in places):
+                places.add(start)
+        return places
 
     def moves(self, said: bytes) -> Moves:
         """The tokens that go on with a label of which `said` is said, and where they lead."""
@@ -137,33 +146,12 @@ class LabelGrammar:
             rest = whole.removeprefix(before) if whole.startswith(before) else b""
             for size in range(1, len(rest) + 1):
                 token = ids.get(rest[:size])
-                if token is not None:
+                if token is not None and len(before) + size in self._spellable[whole]:
                     ended = size == len(rest) and whole.endswith(b":")
                     found[token] = _START if ended else mark + before + rest[:size]
         if first and before == NONE.encode():
-            found[self.vocabulary.stop] = _DONE
+            found.update(dict.fromkeys(self.vocabulary.stops, _DONE))
         return found
-
-    def tokens(self) -> set[int]:
-        """Every token that some label state allows."""
-        if self._tokens is None:
-            self._tokens = self._reachable()
-        return self._tokens
-
-    def _reachable(self) -> set[int]:
-        seen: set[bytes] = set()
-        todo: list[bytes] = [_FIRST, _OPEN]
-        tokens: set[int] = set()
-        while todo:
-            said = todo.pop()
-            if said in seen:
-                continue
-            seen.add(said)
-            for token, state in self.moves(said).items():
-                tokens.add(token)
-                if isinstance(state, bytes) and not state.startswith(b"\1"):
-                    todo.append(state)
-        return tokens
 
 
 class Grammars:
@@ -208,14 +196,7 @@ class AnswerGrammar:
             assert not isinstance(state, bytes)
             known = self._surfaces[state] = self._goes_on(state)
         # A vocabulary that lacks a character may lead nowhere: the answer ends there.
-        return known or {self.vocabulary.stop: _DONE}
-
-    def tokens(self) -> set[int]:
-        """Every token that may come in some state."""
-        tokens = {token for place in range(len(self._text)) for token, _ in self._at(place)}
-        tokens.update(self.moves(_START), self.moves(_BARE), self._closed_by())
-        tokens |= self._labels.tokens()
-        return tokens | {self.vocabulary.stop, self.vocabulary.ids[b";"]}
+        return known or dict.fromkeys(self.vocabulary.stops, _DONE)
 
     def _at(self, place: int) -> list[tuple[int, int]]:
         """Tokens that spell the text from a byte on, and where each of them ends."""
@@ -256,7 +237,7 @@ class AnswerGrammar:
         moves: dict[int, State] = {token: frozenset(places) for token, places in found.items()}
         if any(self._edges[place] for place in ends):
             moves[self.vocabulary.ids[b";"]] = _OPEN
-            moves[self.vocabulary.stop] = _DONE
+            moves.update(dict.fromkeys(self.vocabulary.stops, _DONE))
         for token, places in self._closed_by().items():
             if not ends.isdisjoint(places):
                 moves[token] = _OPEN
@@ -315,7 +296,7 @@ class Progress:
         """
         vocabulary = self._grammar.vocabulary
         self.state = self.allowed()[token]
-        if token != vocabulary.stop:
+        if token not in vocabulary.stops:
             self.length += 1
             self._pair += vocabulary.spelled[token]
         if self.state in (_OPEN, _DONE):
@@ -326,4 +307,4 @@ class Progress:
                 self.length = self._good
                 return True
             self._good = self.length
-        return token == vocabulary.stop
+        return token in vocabulary.stops

@@ -31,7 +31,7 @@ from b2ner_cli.prompts import Prompt
 
 log = logging.getLogger("b2ner")
 
-_PREFIXES = 64  # prefixes kept computed; one of 100 tokens is 4 MB on mini
+_PREFIXES = 64  # prefixes kept computed, if they are no longer together than the rows
 _GROWTH = 64  # answer positions a row gets at first, and again when it needs more
 
 
@@ -79,7 +79,10 @@ class _Row:
 
 
 class PackedEngine:
-    """Answers prompts, the longest first, with at most `batch_tokens` own positions at once."""
+    """Answers prompts, those of a label set together and the longest of them first.
+
+    Rows begin while their own tokens and 64 of answer fit into `batch_tokens` positions.
+    """
 
     name = "fast"
 
@@ -104,8 +107,8 @@ class PackedEngine:
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
-        self._slots = Slots()
-        self._body = getattr(backbone.model, backbone.model.base_model_prefix)
+        self._body = backbone.model.base_model
+        self._config = backbone.model.config.get_text_config()
 
     def count(self, text: str) -> int:
         """Number of tokens of a text."""
@@ -124,19 +127,20 @@ class PackedEngine:
             return
         # Longest first: rows of a kind stand together, and nothing long is left for the end.
         order = sorted(self._requests(prompts), key=lambda r: (r.prefix, -len(r.own), r.index))
-        waiting, active = deque(order), list[_Row]()
+        waiting, active, slots = deque(order), list[_Row](), Slots()
         while missing:
             finished: list[tuple[_Row, str]] | None = None
             try:
                 with torch.inference_mode():
-                    finished = self._step(waiting, active)
+                    finished = self._step(slots, waiting, active)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             if finished is None:  # out here the error no longer holds the step's tensors
                 left = [request for request in order if request.index not in done]
-                self._shrink(left[0], len(active) or self.most_rows)
-                waiting, active = deque(left), []
+                waiting, rows, active = deque(left), len(active) or self.most_rows, []
+                slots.clear()
+                self._shrink(left[0], rows)
                 continue
             for row, stop in finished:
                 done.add(row.request.index)
@@ -147,7 +151,6 @@ class PackedEngine:
                         row.said, row.sure, "eos" if stop == "eos" else "length", row.request.width
                     ),
                 )
-        self._slots.clear()
 
     def _requests(self, prompts: Sequence[Prompt]) -> list[_Request]:
         tokenizer = self.backbone.tokenizer
@@ -162,16 +165,18 @@ class PackedEngine:
 
     # One step -------------------------------------------------------------------------------------
 
-    def _step(self, waiting: deque[_Request], active: list[_Row]) -> list[tuple[_Row, str]]:
+    def _step(
+        self, slots: Slots, waiting: deque[_Request], active: list[_Row]
+    ) -> list[tuple[_Row, str]]:
         """Run the model once; leaves in `active` the rows that go on, gives those that do not."""
-        begun = self._admit(waiting, active)
+        begun = self._admit(slots, waiting, active)
         going = len(active)
         active += begun
         tokens = [row.said[-1] for row in active[:going]]
         for row in begun:
             tokens += row.request.own
         step = Step(
-            self._slots,
+            slots,
             [row.prefix for row in active],
             [row.length for row in active[:going]],
             [len(row.request.own) for row in begun],
@@ -186,10 +191,10 @@ class PackedEngine:
             if stop:
                 finished.append((row, stop))
                 holes.append(place)
-        self._close_up(active, holes)
+        _close_up(slots, active, holes)
         return finished
 
-    def _admit(self, waiting: deque[_Request], active: list[_Row]) -> list[_Row]:
+    def _admit(self, slots: Slots, waiting: deque[_Request], active: list[_Row]) -> list[_Row]:
         """Begin as many waiting prompts as there is room for: in the step, and in the store."""
         begun: list[_Row] = []
         tokens = len(active)
@@ -215,30 +220,18 @@ class PackedEngine:
                 labels = self._grammars.of(request.prompt.labels)
                 progress = Progress(AnswerGrammar(labels, request.prompt.about))
             begun.append(_Row(request, self._prefix(request.prefix), room, progress))
-        self._make_room(len(active), len(begun), positions, (*active, *begun)[0].prefix)
+        self._make_room(slots, len(active), len(begun), positions, (*active, *begun)[0].prefix)
         return begun
 
-    def _make_room(self, used: int, more: int, positions: int, like: Prefix) -> None:
-        slots = self._slots
+    def _make_room(self, slots: Slots, used: int, more: int, positions: int, like: Prefix) -> None:
         if used + more > slots.rows or positions > slots.positions:
             # Some rows more than now, so that room is not made at every step.
             rows = min(self.most_rows, max(used + more, self.batch_tokens // positions))
             slots.resize(rows, positions, used, like)
 
-    def _close_up(self, active: list[_Row], holes: Sequence[int]) -> None:
-        """Move the last rows to where rows are done."""
-        count = len(active) - len(holes)
-        gone = set(holes)
-        sources = [place for place in range(count, len(active)) if place not in gone]
-        targets = [place for place in holes if place < count]
-        self._slots.move(sources, targets)
-        for source, target in zip(sources, targets, strict=True):
-            active[target] = active[source]
-        del active[count:]
-
     def forward(self, tokens: list[int], step: Step) -> torch.Tensor:
         """Hidden states of packed tokens. *Shape:* (tokens, hidden)"""
-        config, device = self._body.config, self.backbone.device
+        config, device = self._config, self.backbone.device
         seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # the step knows better
         usual, config._attn_implementation = config._attn_implementation, PACKED
         try:
@@ -266,7 +259,9 @@ class PackedEngine:
         known = self._prefixes.get(ids)
         if known is None:
             known = self._prefixes[ids] = self.compute_prefix(ids)
-            while len(self._prefixes) > _PREFIXES:
+            while len(self._prefixes) > 1 and (
+                len(self._prefixes) > _PREFIXES or sum(map(len, self._prefixes)) > self.batch_tokens
+            ):
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(ids)
         return known
@@ -279,7 +274,7 @@ class PackedEngine:
         self._body(
             input_ids=torch.tensor([list(ids)], device=device),
             position_ids=positions[None],
-            attention_mask=attention.masks(self._body.config, distance >= 0, distance),
+            attention_mask=attention.masks(self._config, distance >= 0, distance),
             past_key_values=capture,
             use_cache=True,
         )
@@ -293,13 +288,24 @@ class PackedEngine:
                 "use --device cpu, a smaller --max-answer, or --dtype bfloat16",
             )
         self._prefixes.clear()
-        self._slots.clear()
         if self.backbone.device.startswith("cuda"):
             torch.cuda.empty_cache()
         self.most_rows = max(1, min(self.most_rows, rows) // 2)
         self.batch_tokens = max(1, self.batch_tokens // 2)
         self.step_tokens = max(1, self.step_tokens // 2)
         log.warning("out of memory: going on with %d rows at once", self.most_rows)
+
+
+def _close_up(slots: Slots, active: list[_Row], holes: Sequence[int]) -> None:
+    """Move the last rows to where rows are done."""
+    count = len(active) - len(holes)
+    gone = set(holes)
+    sources = [place for place in range(count, len(active)) if place not in gone]
+    targets = [place for place in holes if place < count]
+    slots.move(sources, targets)
+    for source, target in zip(sources, targets, strict=True):
+        active[target] = active[source]
+    del active[count:]
 
 
 def _grown(positions: int) -> int:
@@ -329,7 +335,7 @@ def _choose_batch_tokens(backbone: Backbone) -> tuple[int, str]:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         per_token = 2 * config.num_hidden_layers * heads * size * backbone.model.dtype.itemsize
-    except AttributeError:  # an architecture without heads; the packed engine will not run it
+    except AttributeError:  # no heads, or not the same in each layer: it will not be packed
         return 2048, "nothing is known of the model's states"
     if not backbone.device.startswith("cuda"):
         return min(12288, max(2048, 2**30 // per_token)), "a CPU gains little from more"

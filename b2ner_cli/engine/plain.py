@@ -116,14 +116,14 @@ class PlainEngine:
         completions = []
         for row, answered in enumerate(output[:, width:].tolist()):
             stops = [i for i, token in enumerate(answered) if token in tokenizer.stops]
-            said = answered[: stops[0]] if stops else answered
+            said, ended = (answered[: stops[0]], True) if stops else (answered, False)
             if answers:
-                allow.see(row, answered[-1])
+                ended = allow.see(row, answered[-1]) or ended
                 said = said[: answers[row].length]
             logprobs = [float(step[row]) for step in confidence.steps[: len(said)]]
             completions.append(
                 self._speller.completion(
-                    said, logprobs, "eos" if stops else "length", len(ids[row])
+                    said, logprobs, "eos" if ended else "length", len(ids[row])
                 )
             )
         return completions
@@ -159,7 +159,8 @@ class _Allow(LogitsProcessor):  # type: ignore[misc]
             forbidden[row, allowed] = 0.0
         return scores + forbidden.to(scores.device)
 
-    def see(self, row: int, token: int) -> None:
-        """Note the last token of a row, unless its answer is over."""
+    def see(self, row: int, token: int) -> bool:
+        """Note the last token of a row, unless its answer is over; say whether it is now."""
         if not self._over[row]:
             self._over[row] = self._answers[row].ends(token)
+        return self._over[row]

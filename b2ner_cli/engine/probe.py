@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from b2ner_cli import attention
+from b2ner_cli.engine import choosing
 from b2ner_cli.engine.completions import is_out_of_memory
 from b2ner_cli.engine.slots import Prefix, Slots, Step
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _PREFIX, _OWNS = 7, (19, 4)  # tokens: of the shared prefix, and of two rows behind it
 _TOLERANCE = {"float32": 1e-3}  # of the norm of a hidden state; rounding is far below it
-_ROUGH = 0.2  # in fewer bits; unrelated states differ by more than 1
+_ROUGH = 0.08  # in fewer bits
+_NEAR = 3.0  # a log-probability may be off by so many times the tolerance
 
 
 def trouble(engine: PackedEngine) -> str:
@@ -51,13 +53,18 @@ def _compare(engine: PackedEngine) -> str:
     found = [engine.forward(owns[0] + owns[1], first)[first.last]]
     second = Step(slots, prefixes, list(_OWNS), [])
     found.append(engine.forward(more, second))
-    if missing := _unseen_windows(engine, second):
-        return missing
+    if known := _known_trouble(engine, second):
+        return known
     limit = _TOLERANCE.get(backbone.dtype, _ROUGH)
     for row, own in enumerate(owns):
         prompt = torch.tensor([[*shared, *own, more[row]]], device=backbone.device)
-        body = getattr(backbone.model, backbone.model.base_model_prefix)
+        body = backbone.model.base_model
         whole = body(input_ids=prompt, use_cache=False).last_hidden_state[0].to(backbone.device)
+        logits = backbone.model(input_ids=prompt, use_cache=False).logits[0, -1].float()
+        tokens, logprobs = choosing.best(backbone.model, whole[-1:])
+        expected = logits.log_softmax(-1)[tokens[0]].item()
+        if not abs(expected - logprobs[0]) < _NEAR * limit or tokens[0] != int(logits.argmax()):
+            return "its output head is more than one matrix"
         for step, place in enumerate((-2, -1)):
             expected = whole[place].float()
             distance = (found[step][row].float() - expected).norm() / expected.norm()
@@ -66,15 +73,19 @@ def _compare(engine: PackedEngine) -> str:
     return ""
 
 
-def _unseen_windows(engine: PackedEngine, step: Step) -> str:
-    """Sliding windows are longer than these few tokens: each must at least have been announced."""
+def _known_trouble(engine: PackedEngine, step: Step) -> str:
+    """What a few tokens do not show: frequencies that change with length, long windows."""
     config = engine.backbone.model.config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
+    if "longrope" in str(rotary):
+        return "its rotary embeddings change with the longest prompt of a step"
     kinds = getattr(config, "layer_types", None)
     if kinds and set(kinds) - {"full_attention", "sliding_attention"}:
         return f"it has layers of another kind ({', '.join(sorted(set(kinds)))})"
     window = attention.window(config)
     if window is None:
         return ""
+    # Windows are longer than these few tokens: each must at least have been announced.
     expected = kinds.count("sliding_attention") if kinds else config.num_hidden_layers
     told = [size for size in step.windows.values() if size is not None]
     if len(told) != expected or set(told) != {window}:

@@ -272,9 +272,12 @@ def _packed_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of one layer over a step. *Shapes:* (1, heads, tokens, head) in, heads third out"""
+    if s_aux is not None:
+        raise NotImplementedError("attention sinks")
     states = [each[0].transpose(0, 1) for each in (query, key, value)]
     how = How(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
     return step.attend(module.layer_idx, states, how)[None], None
