@@ -25,8 +25,9 @@ from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.training import Progress, Recipe, Trained, train
 
-# What the shipped adapter was trained with: prefixes shared by eight documents, texts of a
-# sentence or two, the lower third of the layers left as they are.
+# What the shipped adapter was trained with, in two stages: prefixes shared by eight documents,
+# texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
+# other documents under varied labels.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "mini": {
@@ -36,6 +37,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "per_set": 520,
         "per_label": 150,
         "longest": 200,
+    },
+    "mini-varied": {
+        "batch": 24,
+        "group": 8,
+        "first_layer": 6,
+        "per_set": 540,
+        "per_label": 150,
+        "longest": 240,
+        "seed": 24,
+        "learning_rate": 6e-4,
+        "subset": 0.4,
+        "rename": 0.35,
+        "noise": 0.25,
     },
 }
 
@@ -306,6 +320,8 @@ def _settings(record: dict[str, Any]) -> list[str]:
         stages.insert(0, stage)
         stage = stage.get("stage_before")
     lines = []
+    if note := record.get("note"):
+        lines += [note, ""]
     if len(stages) > 1:
         done = [f"{s['documents']:,} documents in {s['steps']:,} steps" for s in stages]
         lines += [
