@@ -17,9 +17,23 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import __version__, cli_cache, cli_model, console
+from b2ner_cli import __version__, cli_bench, cli_cache, cli_model, console
 from b2ner_cli.cli_cache import CachePath
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
+from b2ner_cli.options import (
+    Adapter,
+    BatchTokens,
+    Constrain,
+    Device,
+    Dtype,
+    LabelValues,
+    MaxAnswer,
+    Model,
+    Quiet,
+    Revision,
+    Verbose,
+    as_batch_tokens,
+)
 
 app = typer.Typer(
     name="b2ner",
@@ -36,42 +50,6 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(help="Files to tag, - for standard input. JSONL, CSV, TSV, text, CoNLL; .gz."),
 ]
-LabelValues = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--labels", "-l", metavar="LIST|@FILE", rich_help_panel="Labels",
-        help='What to look for: "person, movie title", or @FILE with a label (: description) '
-        "a line. Repeatable.",
-    ),
-]  # fmt: skip
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", envvar="B2NER_MODEL", rich_help_panel="Model",
-        help="mini, internlm2.5-7b, internlm2-20b, a directory, a .gguf file or a hub name of a "
-        "causal LM. By default the --adapter's own, else mini.",
-    ),
-]  # fmt: skip
-Adapter = Annotated[
-    str | None,
-    typer.Option(
-        "--adapter", "-a", envvar="B2NER_ADAPTER", rich_help_panel="Model",
-        help="A LoRA directory or hub name; none for the bare model. Named models bring theirs.",
-    ),
-]  # fmt: skip
-Revision = Annotated[
-    str | None,
-    typer.Option(rich_help_panel="Model",
-                 help="Revision on the hub of the model, else of the adapter; also NAME@REVISION."),
-]  # fmt: skip
-Device = Annotated[
-    str,
-    typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model", help="auto, cpu, cuda, cuda:N."),
-]
-Dtype = Annotated[
-    str,
-    typer.Option(rich_help_panel="Model", help="auto, float32, bfloat16 or float16."),
-]
 DeviceMap = Annotated[
     str | None,
     typer.Option(metavar="auto", rich_help_panel="Model",
@@ -86,18 +64,6 @@ EngineName = Annotated[
     str,
     typer.Option("--engine", rich_help_panel="Model", help="fast, or plain: generate as it is."),
 ]
-BatchTokens = Annotated[
-    str, typer.Option(rich_help_panel="Model", help="Tokens answered at once: auto or a number.")
-]
-MaxAnswer = Annotated[
-    int, typer.Option(min=1, rich_help_panel="Model", help="Longest answer to a prompt, in tokens.")
-]
-Constrain = Annotated[
-    bool | None,
-    typer.Option("--constrain/--free", rich_help_panel="Model", show_default=False,
-                 help="Hold answers to the labels and to words of the text, or not; by default "
-                 "what the adapter is better with."),
-]  # fmt: skip
 TaskFile = Annotated[
     str | None,
     typer.Option("--tasks", metavar="FILE", help="Task config that chooses sets and documents: a "
@@ -106,14 +72,6 @@ TaskFile = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", rich_help_panel="Run", help="Ask every question anew.")
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", rich_help_panel="Run", help="Errors only on stderr.")
-]
-Verbose = Annotated[
-    int,
-    typer.Option("--verbose", "-v", count=True, rich_help_panel="Run",
-                 help="Say what was chosen and why; -vv everything."),
-]  # fmt: skip
 
 
 def _version(wanted: bool) -> None:
@@ -246,7 +204,7 @@ def tag(
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
         "device_map": device_map, "load_in": load_in,
-        "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+        "engine": engine, "max_answer": max_answer, "batch_tokens": as_batch_tokens(batch_tokens),
         "constrain": constrain,
         "language": lang, "all_occurrences": all_occurrences, "min_score": min_score,
     }  # fmt: skip
@@ -309,7 +267,7 @@ def predict(
     settings = {
         "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
         "device_map": device_map, "load_in": load_in,
-        "engine": engine, "max_answer": max_answer, "batch_tokens": _batch_tokens(batch_tokens),
+        "engine": engine, "max_answer": max_answer, "batch_tokens": as_batch_tokens(batch_tokens),
         "constrain": constrain,
     }  # fmt: skip
     with console.Watch(quiet) as watch:
@@ -419,6 +377,9 @@ def train(
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
 
 
+app.command(epilog=cli_bench.EXAMPLES)(cli_bench.bench)
+
+
 def _sources(inputs: Iterable[str] | None) -> list[str]:
     sources = list(inputs or ())
     if sources:
@@ -438,14 +399,6 @@ def _is_live(sources: Iterable[str]) -> bool:
     from b2ner_cli.formats.sources import is_stream
 
     return any(is_stream("/dev/stdin" if source == "-" else source) for source in sources)
-
-
-def _batch_tokens(value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise UsageError(f"--batch-tokens {value}: not a number of tokens", "give auto or a number")
-    return int(value)
 
 
 def _cache_path(path: Path | None, off: bool) -> Path | None:

@@ -162,6 +162,19 @@ def _without(results: Iterable[Result | BadRecord], skip: int) -> Iterator[Resul
             yield result
 
 
+def questions(
+    documents: Iterable[Document | BadRecord],
+    engine: Engine,
+    labels: LabelSet | None,
+    options: Options = Options(),
+) -> Iterator[list[Prompt] | BadRecord]:
+    """The prompts that `tag` asks about each document; none about one of white space."""
+    planner = _Planner(engine, labels, options)
+    for item in documents:
+        plan = item if isinstance(item, BadRecord) else planner.try_plan(item)
+        yield plan if isinstance(plan, BadRecord) else [q.prompt() for q in plan.questions]
+
+
 @dataclass(slots=True)
 class _Question:
     """One prompt: a chunk of a document with a group of its labels."""

@@ -1,0 +1,75 @@
+"""Options that commands share: their names, help and environment variables, said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from b2ner_cli.errors import UsageError
+
+LabelValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels", "-l", metavar="LIST|@FILE", rich_help_panel="Labels",
+        help='What to look for: "person, movie title", or @FILE with a label (: description) '
+        "a line. Repeatable.",
+    ),
+]  # fmt: skip
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", envvar="B2NER_MODEL", rich_help_panel="Model",
+        help="mini, internlm2.5-7b, internlm2-20b, a directory, a .gguf file or a hub name of a "
+        "causal LM. By default the --adapter's own, else mini.",
+    ),
+]  # fmt: skip
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", "-a", envvar="B2NER_ADAPTER", rich_help_panel="Model",
+        help="A LoRA directory or hub name; none for the bare model. Named models bring theirs.",
+    ),
+]  # fmt: skip
+Revision = Annotated[
+    str | None,
+    typer.Option(rich_help_panel="Model",
+                 help="Revision on the hub of the model, else of the adapter; also NAME@REVISION."),
+]  # fmt: skip
+Device = Annotated[
+    str,
+    typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model", help="auto, cpu, cuda, cuda:N."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(rich_help_panel="Model", help="auto, float32, bfloat16 or float16."),
+]
+BatchTokens = Annotated[
+    str, typer.Option(rich_help_panel="Model", help="Tokens answered at once: auto or a number.")
+]
+MaxAnswer = Annotated[
+    int, typer.Option(min=1, rich_help_panel="Model", help="Longest answer to a prompt, in tokens.")
+]
+Constrain = Annotated[
+    bool | None,
+    typer.Option("--constrain/--free", rich_help_panel="Model", show_default=False,
+                 help="Hold answers to the labels and to words of the text, or not; by default "
+                 "what the adapter is better with."),
+]  # fmt: skip
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", rich_help_panel="Run", help="Errors only on stderr.")
+]
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, rich_help_panel="Run",
+                 help="Say what was chosen and why; -vv everything."),
+]  # fmt: skip
+
+
+def as_batch_tokens(value: str) -> int | None:
+    """What --batch-tokens says: a number, or None to leave it to the engine."""
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise UsageError(f"--batch-tokens {value}: not a number of tokens", "give auto or a number")
+    return int(value)
