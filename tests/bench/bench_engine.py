@@ -6,22 +6,22 @@
     short    two labels, short answers
     long     nine labels or more, long answers
 
-On CPU in float32. `generate` gets batches of 4 in input order, nothing shared. The documents are
-cut into slices; each is answered by both engines before the next one, and who goes first changes,
-so that whatever else the machine does falls on both. Their answers must be the same words.
+On CPU in float32. `generate` gets batches of 4 in input order, nothing shared. Documents are cut
+into slices, which the engines answer in turns, as in `b2ner bench`. Their answers must be the same
+words.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 from b2ner_cli import backbone, formats, prompts
+from b2ner_cli.benchmark import ROWS, compare
 from b2ner_cli.document import Document
 from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.errors import B2nerError
@@ -33,7 +33,6 @@ SAMPLE_LABELS = (
     "person", "location", "organization", "date", "product", "creative work", "event", "number",
     "language", "nationality",
 )  # fmt: skip
-ROWS = 4
 LONG = 9  # labels that the workload with long answers has at least
 
 
@@ -72,72 +71,22 @@ def workload(name, labels, texts, language, count):
     return name, labels, [prompts.render(asked, text, as_language(language)) for text in chosen]
 
 
-# What is measured ---------------------------------------------------------------------------------
-
-
-def timed(engine, asked):
-    """Wall and CPU seconds, and the completions in order."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    completions = dict(engine.generate(asked))
-    spent = time.perf_counter() - wall, time.process_time() - cpu
-    return *spent, [completions[index] for index in range(len(asked))]
-
-
-def compare(engines, asked, rounds):
-    """Both engines over every slice, in turns."""
-    warm = prompts.render(LabelSet(("word",)), "Warm up .", "en")  # a prefix that is not asked for
-    for engine in engines.values():
-        list(engine.generate([warm]))
-    size = -(-len(asked) // rounds)
-    slices = [asked[start : start + size] for start in range(0, len(asked), size)]
-    seconds = {name: {"wall": [], "cpu": []} for name in engines}
-    differing, answers = 0, []
-    for number, piece in enumerate(slices):
-        said = {}
-        for name in sorted(engines, reverse=number % 2 == 1):
-            wall, cpu, said[name] = timed(engines[name], piece)
-            seconds[name]["wall"].append(wall / len(piece))
-            seconds[name]["cpu"].append(cpu / len(piece))
-        pairs = zip(said["fast"], said["plain"], strict=True)
-        differing += sum(one.text != other.text for one, other in pairs)
-        answers += said["fast"]
-    return {
-        "documents": len(asked),
-        "slices": len(slices),
-        "prompt_tokens": statistics.mean(answer.prompt_tokens for answer in answers),
-        "answer_tokens": statistics.mean(len(answer.ends) for answer in answers),
-        "differing_answers": differing,
-        "median_seconds_per_document": {
-            name: {clock: statistics.median(values) for clock, values in spent.items()}
-            for name, spent in seconds.items()
-        },
-        "median_ratio": {
-            clock: statistics.median(
-                plain / fast
-                for plain, fast in zip(seconds["plain"][clock], seconds["fast"][clock], strict=True)
-            )
-            for clock in ("wall", "cpu")
-        },
-    }
-
-
 # The report ---------------------------------------------------------------------------------------
 
 
-def show(name, labels, found):
+def show(name, labels, documents, found):
     print(
-        f"{name}: {found['documents']} documents in {found['slices']} slices, {len(labels)} labels,"
-        f" {found['prompt_tokens']:.0f} prompt and {found['answer_tokens']:.1f} answer tokens each"
+        f"{name}: {documents} documents in {found.slices} slices, {len(labels)} labels, "
+        f"{found.prompt_tokens / documents:.0f} prompt and {found.answer_tokens / documents:.1f} "
+        "answer tokens each"
     )
-    for engine, spent in found["median_seconds_per_document"].items():
+    for engine, measured in found.engines.items():
         print(
-            f"  {engine:<6} {1 / spent['wall']:>9.2f} documents a second"
-            f" {spent['cpu']:>9.3f} CPU seconds a document   (medians)"
+            f"  {engine:<6} {measured.documents_per_second:>9.2f} documents a second"
+            f" {measured.cpu_seconds_per_document:>9.3f} CPU seconds a document   (medians)"
         )
-    ratio = found["median_ratio"]
-    print(f"  ratio  {ratio['wall']:>9.2f} by the clock {ratio['cpu']:>15.2f} by CPU time")
-    differing = found["differing_answers"]
-    print(f"  answers that differ: {differing} of {found['documents']}")
+    print(f"  ratio  {found.ratio:>9.2f} by the clock {found.cpu_ratio:>15.2f} by CPU time")
+    print(f"  answers that differ: {found.differing} of {found.answers}")
 
 
 def main():
@@ -160,14 +109,14 @@ def main():
         }
         report = {}
         for name, labels, asked in workloads(options):
-            report[name] = compare(engines, asked, options.rounds)
+            found = report[name] = compare(engines, [[prompt] for prompt in asked], options.rounds)
             if not options.json:
-                show(name, labels, report[name])
+                show(name, labels, len(asked), found)
     except B2nerError as error:
         sys.exit(f"{error.message}\n{error.hint}")
     if options.json:
-        print(json.dumps(report, indent=2))
-    if sum(found["differing_answers"] for found in report.values()):
+        print(json.dumps({name: asdict(found) for name, found in report.items()}, indent=2))
+    if any(found.differing for found in report.values()):
         sys.exit("the engines' answers differ")
 
 
