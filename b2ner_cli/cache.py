@@ -27,6 +27,7 @@ import orjson
 import xxhash
 
 from b2ner_cli.document import Completion
+from b2ner_cli.errors import UsageError
 
 SCHEMA = 1  # PRAGMA user_version; a file with another one is not read
 FILE_NAME = "answers.sqlite"
@@ -103,7 +104,12 @@ class Cache:
 
     @classmethod
     def open(cls, path: Path | None = None) -> Cache:
-        """Open or create the file, by default in the user's cache directory."""
+        """Open or create the file, by default in the user's cache directory.
+
+        Raises UsageError for a file that is something else: it must not be set aside as damaged.
+        """
+        if path is not None:
+            _check_not_alien(path)
         return cls(cache_directory() / FILE_NAME if path is None else path)
 
     def __enter__(self) -> Cache:
@@ -265,6 +271,19 @@ class Cache:
         _log.warning("%s: %s; set aside as %s", self.path, reason, aside.name)
         self._inode = None
         self._connect()
+
+
+def _check_not_alien(path: Path) -> None:
+    """Refuse what is no database at all, unless its name says that it was to be one."""
+    if path.suffix.lower() in (".sqlite", ".sqlite3", ".db") or not path.is_file():
+        return
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(16)
+    except OSError:
+        return  # opening it will say so
+    if head and head != b"SQLite format 3\0":
+        raise UsageError(f"{path} is no store of answers", "name another file, or a new one")
 
 
 class _ForeignFile(Exception):

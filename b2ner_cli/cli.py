@@ -193,6 +193,7 @@ def tag(
         raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
     Options(lang, all_occurrences, min_score)
     sources = _sources(inputs)
+    _check_output(output, sources)
     documents = formats.read(
         sources,
         format="lines" if lines else from_,
@@ -387,6 +388,15 @@ def _sources(inputs: Iterable[str] | None) -> list[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing to tag", "name files, or pipe documents in: cat x | b2ner tag -")
     return ["-"]
+
+
+def _check_output(output: str | None, sources: Iterable[str]) -> None:
+    """Refuse to write over what is read: --force means an earlier output."""
+    if output is None or not os.path.exists(output):
+        return
+    for source in sources:
+        if source != "-" and os.path.exists(source) and os.path.samefile(source, output):
+            raise UsageError(f"{output} is an input, too", "name another file with -o")
 
 
 def _stdin() -> Any:

@@ -272,3 +272,29 @@ def test_models_and_adapters_that_cannot_be_loaded(shell, tiny_llama):
         assert "Hint:" in done.err or message.startswith("cannot load")
         assert "Traceback" not in done.err
         assert not list(shell.folder.glob("out*"))
+
+
+def test_a_file_that_is_something_else_is_not_taken_for_a_cache(shell):
+    notes = shell.folder / "notes.txt"
+    notes.write_text("my notes")
+    for arguments in (
+        ["cache", "info", "--cache", notes],
+        ["cache", "clear", "--cache", notes],
+        ["tag", "docs.jsonl", "-l", "a", "--cache", notes],
+    ):
+        (shell.folder / "docs.jsonl").write_bytes(numbered(2))
+        done = shell.run(arguments, engine=ScriptedEngine)
+        assert done.code == 2, done.err
+        assert "is no store of answers" in done.err
+        assert [p.name for p in shell.folder.glob("notes*")] == ["notes.txt"]
+        assert notes.read_text() == "my notes"
+
+
+def test_the_input_is_not_written_over(shell):
+    (shell.folder / "docs.jsonl").write_bytes(numbered(2))
+    done = shell.run(
+        ["tag", "docs.jsonl", "-l", "a", "-o", "./docs.jsonl", "--force"], engine=ScriptedEngine
+    )
+    assert done.code == 2
+    assert "is an input, too" in done.err
+    assert (shell.folder / "docs.jsonl").read_bytes() == numbered(2)
