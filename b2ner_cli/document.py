@@ -3,12 +3,16 @@
 A document holds text; a model says mentions; a mention with a place in the text is an entity;
 a document with its entities is a result. Offsets are code points, half-open, into
 `Document.text`. Nothing here reads, writes or knows a model.
+
+What comes once a document or more is a tuple that checks itself: a frozen dataclass takes more
+than twice as long to build, which is felt where every answer is in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
 How = Literal["exact", "folded", "given"]
@@ -42,8 +46,6 @@ class Entity(_EntityFields):
     width and spaces (folded), or read from annotated data (given).
     """
 
-    # A tuple, as documents bring more of these than of anything else, and a frozen dataclass
-    # takes more than twice as long to build.
     __slots__ = ()
 
     def __new__(
@@ -62,8 +64,22 @@ class Entity(_EntityFields):
         return tuple.__new__(cls, (start, end, label, text, score, how))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+_NO_META: Mapping[str, Any] = MappingProxyType({})
+
+
+class _DocumentFields(NamedTuple):
+    id: str
+    text: str
+    entities: tuple[Entity, ...] | None = None
+    mentions: tuple[Mention, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    meta: Mapping[str, Any] = _NO_META
+    raw: bytes = b""
+    text_field: str = "text"
+    origin: str = ""
+
+
+class Document(_DocumentFields):
     """One text, with what came along with it.
 
     `entities` and `mentions` are annotations (gold), None where the source has none: `mentions`
@@ -72,19 +88,24 @@ class Document:
     JSON bytes, so that a writer can pass it through untouched. `origin` is ``FILE:LINE``.
     """
 
-    id: str
-    text: str
-    entities: tuple[Entity, ...] | None = None
-    mentions: tuple[Mention, ...] | None = None
-    labels: tuple[str, ...] | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    raw: bytes = b""
-    text_field: str = "text"
-    origin: str = ""
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        for entity in self.entities or ():
-            check_entity(self.text, entity)
+    def __new__(
+        cls,
+        id: str,
+        text: str,
+        entities: tuple[Entity, ...] | None = None,
+        mentions: tuple[Mention, ...] | None = None,
+        labels: tuple[str, ...] | None = None,
+        meta: Mapping[str, Any] = _NO_META,
+        raw: bytes = b"",
+        text_field: str = "text",
+        origin: str = "",
+    ) -> Self:
+        if entities:
+            check_entities(text, entities)
+        fields = (id, text, entities, mentions, labels, meta, raw, text_field, origin)
+        return tuple.__new__(cls, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +117,34 @@ class BadRecord:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One answer of a model.
-
-    `logprobs[i]` is the log-probability of answer token i and `ends[i]` the offset in `text`
-    just past it; both have one element an answer token, the end-of-sequence token not counted.
-    """
-
+class _CompletionFields(NamedTuple):
     text: str
     logprobs: tuple[float, ...] = ()
     ends: tuple[int, ...] = ()
     stop: Stop = "eos"
     prompt_tokens: int = 0
 
-    def __post_init__(self) -> None:
-        if len(self.logprobs) != len(self.ends):
-            raise ValueError(f"{len(self.logprobs)} log-probabilities for {len(self.ends)} tokens")
+
+class Completion(_CompletionFields):
+    """One answer of a model.
+
+    `logprobs[i]` is the log-probability of answer token i and `ends[i]` the offset in `text`
+    just past it; both have one element an answer token, the end-of-sequence token not counted.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        text: str,
+        logprobs: tuple[float, ...] = (),
+        ends: tuple[int, ...] = (),
+        stop: Stop = "eos",
+        prompt_tokens: int = 0,
+    ) -> Self:
+        if len(logprobs) != len(ends):
+            raise ValueError(f"{len(logprobs)} log-probabilities for {len(ends)} tokens")
+        return tuple.__new__(cls, (text, logprobs, ends, stop, prompt_tokens))
 
 
 class Usage(NamedTuple):
@@ -127,13 +159,7 @@ class Usage(NamedTuple):
 _NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A tagged document: entities sorted by start, end, label; what has no place in the text.
-
-    `answers` are the model's own words, one for each prompt the document took.
-    """
-
+class _ResultFields(NamedTuple):
     document: Document
     entities: tuple[Entity, ...]
     unlocated: tuple[Mention, ...] = ()
@@ -141,16 +167,30 @@ class Result:
     usage: Usage = _NO_USAGE
     answers: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        text = self.document.text
-        for entity in self.entities:
-            if text[entity.start : entity.end] != entity.text:  # spares a call for each
-                check_entity(text, entity)
+
+class Result(_ResultFields):
+    """A tagged document: entities sorted by start, end, label; what has no place in the text.
+
+    `answers` are the model's own words, one for each prompt the document took.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        document: Document,
+        entities: tuple[Entity, ...],
+        unlocated: tuple[Mention, ...] = (),
+        problems: tuple[str, ...] = (),
+        usage: Usage = _NO_USAGE,
+        answers: tuple[str, ...] = (),
+    ) -> Self:
+        check_entities(document.text, entities)
+        return tuple.__new__(cls, (document, entities, unlocated, problems, usage, answers))
 
 
-def check_entity(text: str, entity: Entity) -> None:
-    """Raise ValueError unless the entity's text is what stands at its offsets."""
-    if text[entity.start : entity.end] != entity.text:
-        raise ValueError(
-            f"entity text {entity.text!r} is not the document's [{entity.start}, {entity.end})"
-        )
+def check_entities(text: str, entities: Iterable[Entity]) -> None:
+    """Raise ValueError unless each entity's text is what stands at its offsets."""
+    for start, end, _, surface, _, _ in entities:
+        if text[start:end] != surface:
+            raise ValueError(f"entity text {surface!r} is not the document's [{start}, {end})")

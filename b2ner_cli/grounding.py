@@ -69,57 +69,52 @@ def locate(
     With `all_occurrences` each found surface is tagged wherever else it stands, if no entity of
     its label is there already.
     """
-    surfaces = [mention.surface.strip() for mention in mentions]
-    cased = [surface.casefold() for surface in surfaces]
-    starts = _plain_starts(text, mentions, surfaces, cased)
-    if all_occurrences or -1 in starts:
-        return _searched(text, mentions, surfaces, cased, starts, all_occurrences)
-    # No two plain surfaces start at one place, as the shorter would be a part of the longer.
-    placed = sorted(zip(starts, surfaces, mentions, strict=True))
-    return [
-        Entity(start, start + len(surface), mention.label, surface, mention.score)
-        for start, surface, mention in placed
-    ], []
+    plain = _plain(text, mentions)
+    if all_occurrences or None in plain:
+        return _searched(text, mentions, plain, all_occurrences)
+    entities = [entity for entity in plain if entity is not None]
+    entities.sort()  # no two start at one place: the shorter would be a part of the longer
+    return entities, []
 
 
-def _plain_starts(
-    text: str, mentions: Sequence[Mention], surfaces: Sequence[str], cased: Sequence[str]
-) -> list[int]:
-    """Where each surface first stands as said, -1 where that may not be the mention's place.
+def _plain(text: str, mentions: Sequence[Mention]) -> list[Entity | None]:
+    """The entities of mentions where these first stand as said; None where that may be wrong.
 
-    It is where it cuts no word there and no other surface may hold it: most do, and need no
-    search. Only a mention found by folding can have taken such a place.
+    It is right where the mention cuts no word there and no other surface may hold it: most do,
+    and need no search. Only a mention found by folding can have taken such a place.
     """
-    starts = []
-    crowd = "\0".join(cased)
-    for mention, surface, part in zip(mentions, surfaces, cased, strict=True):
-        start = -1
-        if part and mention.label and crowd.find(part) == crowd.rfind(part):
+    crowd = "\0".join([mention.surface for mention in mentions]).casefold()
+    entities: list[Entity | None] = []
+    for label, said, score in mentions:
+        surface = said.strip()
+        part = surface.casefold()
+        entity = None
+        if part and label and crowd.find(part) == crowd.rfind(part):
             start = text.find(surface)
-            if start >= 0 and _cuts_word(text, start, start + len(surface)):
-                start = -1
-        starts.append(start)
-    return starts
+            end = start + len(surface)
+            if start >= 0 and not _cuts_word(text, start, end):
+                entity = Entity(start, end, label, surface, score)
+        entities.append(entity)
+    return entities
 
 
 def _searched(
     text: str,
     mentions: Sequence[Mention],
-    surfaces: Sequence[str],
-    cased: Sequence[str],
-    starts: Sequence[int],
+    plain: Sequence[Entity | None],
     all_occurrences: bool,
 ) -> tuple[list[Entity], list[Mention]]:
     """What `locate` gives, where some mention is not plain."""
-    search = _Search(text, dict(zip(surfaces, cased, strict=True)))
+    surfaces = [mention.surface.strip() for mention in mentions]
+    search = _Search(text, {surface: surface.casefold() for surface in surfaces})
     entities: list[Entity] = []
     unlocated: list[Mention] = []
     found: list[Mention] = []
     labels_at: dict[Span, list[str]] = {}
-    for mention, surface, plain in zip(mentions, surfaces, starts, strict=True):
+    for mention, surface, there in zip(mentions, surfaces, plain, strict=True):
         how: How = "exact"
-        span = (plain, plain + len(surface))
-        if plain < 0 or span in labels_at:
+        span = (there.start, there.end) if there else None
+        if span is None or span in labels_at:
             places = search.places(surface) if mention.label else _NOWHERE
             how, first = places.how, places.at(0)
             if first is None:

@@ -165,37 +165,38 @@ def parse(
     if ":" not in answered and _NOTHING.fullmatch(answered.strip()):
         return [], []
     known = _known(tuple(labels))
-    spans: list[tuple[str, int, int, int]] = []  # label, start of piece, of surface, end
+    ends, logprobs = completion.ends, completion.logprobs
+    mentions: list[Mention] = []
     problems: list[str] = []
     # Offsets hold in both: what is read off the one is cut out of the other.
     plain = answered if answered.isascii() else answered.replace("；", ";").replace("：", ":")
     pieces = plain.split(";")
     if completion.stop == "length":
         pieces.pop()  # its surface may be half a word
-        problems.append(f"answer cut off after {len(completion.ends)} tokens")
+        problems.append(f"answer cut off after {len(ends)} tokens")
     end = -1
+    opened = ""  # the last mention: its label, where that and where its surface begins
+    opening = surface_start = 0
     for piece in pieces:
         start, end = end + 1, end + 1 + len(piece)
         before, colon, _ = piece.partition(":")
         named = before.strip()
         label = known.get(named) or known.get(_fold(named)) if colon else None
         if label is not None:
-            spans.append((label, start, start + len(before) + 1, end))
+            opened, opening, surface_start = label, start, start + len(before) + 1
+            surface = answered[surface_start:end].strip()
+            mentions.append(Mention(label, surface, _score(ends, logprobs, start, end)))
         elif not piece.strip():
             continue  # two separators in a row, or one at the end
-        elif spans and answered[spans[-1][2] : end].strip() in text:
-            spans[-1] = (*spans[-1][:3], end)
+        elif mentions and (surface := answered[surface_start:end].strip()) in text:
+            mentions[-1] = Mention(opened, surface, _score(ends, logprobs, opening, end))
         else:
             said = named if colon else answered[start:end].strip()
             what = "label not in the label set" if colon else "answer piece without a label"
             problems.append(f"{what}: {said[:80]!r}")
-    mentions = []
-    ends, logprobs = completion.ends, completion.logprobs
-    for label, start, surface_start, end in spans:
-        if surface := answered[surface_start:end].strip():
-            mentions.append(Mention(label, surface, _score(ends, logprobs, start, end)))
-        else:
-            problems.append(f"label {label!r} without an entity")
+    if not all([mention.surface for mention in mentions]):
+        problems += [f"label {m.label!r} without an entity" for m in mentions if not m.surface]
+        mentions = [mention for mention in mentions if mention.surface]
     return mentions, problems
 
 

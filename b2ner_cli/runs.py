@@ -165,7 +165,7 @@ def predict(
             dataset = part.dataset
             wanted = part.once(b2nerd.read_split(dataset, split, log.warning))
             documents = [
-                replace(document, labels=document.labels or dataset.labels)
+                document._replace(labels=document.labels or dataset.labels)
                 for document in islice(wanted, limit)
             ]
             options = replace(tagger.options, language=dataset.language)

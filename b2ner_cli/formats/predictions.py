@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.document import Entity, check_entity
+from b2ner_cli.document import Entity, check_entities
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats.sources import opened
 
@@ -44,8 +44,7 @@ class PredictionRecord:
     origin: str = ""
 
     def __post_init__(self) -> None:
-        for entity in self.entities or ():
-            check_entity(self.sentence, entity)
+        check_entities(self.sentence, self.entities or ())
 
     @property
     def asked(self) -> str | None:
