@@ -3,11 +3,12 @@
     data sets -> choose: a capped, balanced pick of documents, the same for the same seed
                  (draw: as many of each as a task config says)
               -> group:  documents of one set that share one label list, and so one prompt prefix
+              -> bundle: groups that make up one row, where label lists are shared by few
 
-A group is the unit of training: its prefix is computed once for all its documents. Label lists
-are made as in the reference's training: at most 18 labels with the documents' own first, each
-dropped with probability 0.10 along with its entities, shuffled; `Variation` makes them less
-regular than that. Knows no tokenizer and no model.
+A group's prefix is computed once for all its documents. Label lists are made as in the
+reference's training: at most 18 labels with the documents' own first, each dropped with
+probability 0.10 along with its entities, shuffled; `Variation` makes them less regular than that.
+Knows no tokenizer and no model.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from b2ner_cli.formats import b2nerd
 from b2ner_cli.labels import LabelSet, Language, as_language
 from b2ner_cli.tasks import Part
 from b2ner_cli.variation import Variation
+
+OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in this very text
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,24 +181,56 @@ class Asking:
     variation: Variation = field(default_factory=Variation)
 
 
-def group(picks: Sequence[Pick], size: int, asking: Asking, seed: str) -> Iterator[Group]:
-    """Yield every picked document once, in groups of up to `size`, in a random order.
+def bundles(
+    picks: Sequence[Pick], size: int, asking: Asking, seed: str
+) -> Iterator[tuple[Group, ...]]:
+    """Yield every picked document once, in bundles of up to `size`, in a random order.
 
-    Documents of a group are of one set, with one label list, and of similar length, so that
-    little is padded.
+    A bundle is one group of documents of a set with one label list, or several of those that are
+    too few to fill one. Documents of a group are of similar length, so that little is padded.
     """
     rng = random.Random(seed)
-    groups: list[tuple[Pick, list[Document]]] = []
+    found: list[tuple[Pick, list[list[Document]]]] = []
+    for pick in picks:
+        found += ((pick, bundle) for bundle in _bundles(pick, size, rng))
+    rng.shuffle(found)
+    surfaces = {pick.name: _surfaces(pick) for pick in picks if asking.variation.noise}
+    for pick, bundle in found:
+        known = surfaces.get(pick.name, {})
+        yield tuple(_ask(pick, documents, asking, known, rng) for documents in bundle)
+
+
+def count_bundles(pick: Pick, size: int) -> int:
+    """How many bundles `bundles` makes of a pick, whatever the seed."""
+    return len(_bundles(pick, size, random.Random(0)))
+
+
+def _bundles(pick: Pick, size: int, rng: random.Random) -> list[list[list[Document]]]:
+    """A pick's documents by label list, in full groups; then what is left over, put together."""
+    full: list[list[list[Document]]] = []
+    left: list[list[Document]] = []
     window = size * 16
-    for pick, documents in [(each, alike) for each in picks for alike in by_labels(each)]:
+    for documents in by_labels(pick):
         rng.shuffle(documents)
         for start in range(0, len(documents), window):
             near = sorted(documents[start : start + window], key=lambda d: len(d.text))
-            groups += ((pick, near[i : i + size]) for i in range(0, len(near), size))
-    rng.shuffle(groups)
-    surfaces = {pick.name: _surfaces(pick) for pick in picks if asking.variation.noise}
-    for pick, documents in groups:
-        yield _ask(pick, documents, asking, surfaces.get(pick.name, {}), rng)
+            for begin in range(0, len(near), size):
+                piece = near[begin : begin + size]
+                if len(piece) == size:
+                    full.append([piece])
+                else:
+                    left.append(piece)
+    rng.shuffle(left)
+    left.sort(key=len, reverse=True)  # their number must not depend on the order
+    together: list[list[list[Document]]] = []
+    room = 0
+    for piece in left:
+        if len(piece) > room:
+            together.append([])
+            room = size
+        together[-1].append(piece)
+        room -= len(piece)
+    return full + together
 
 
 def _surfaces(pick: Pick) -> dict[str, list[str]]:
@@ -227,7 +262,8 @@ def _ask(
         kept = [label for label in labels if rng.random() >= asking.dropout]
         kept = kept or [rng.choice(labels)]
     rng.shuffle(kept)
-    names = variation.rename(kept, pick.language, vary.rename, rng)
+    own_names = documents[0].meta.get(OTHER_NAMES)
+    names = variation.rename(kept, pick.language, vary.rename, rng, own_names or {})
     texts, targets = [], []
     for document in documents:
         text, mentions = document.text, document.mentions or ()

@@ -1,18 +1,19 @@
-"""Groups of documents as tensors: rows that share a prefix, and the loss on their answers.
+"""Groups of documents as tensors: rows that share prefixes, and the loss on their answers.
 
-    row    prefix | document 1, answer 1 | document 2, answer 2 | ...
-    sees   itself | prefix and itself     | prefix and itself     | ...
+    row    prefix | document 1, answer 1 | document 2, answer 2 | other prefix | document 3, ...
+    sees   itself | prefix and itself    | prefix and itself    | itself       | its prefix, ...
 
-A document's positions go on from the prefix, as if it stood alone behind it, so a row gives
-exactly the loss and gradients of its documents one by one, at the cost of one prefix. Prompt and
-answer are token lists put end to end: which positions carry loss is known by construction.
+A document's positions go on from its prefix, as if it stood alone behind it, so a row gives
+exactly the loss and gradients of its documents one by one, at the cost of one prefix a group.
+Prompt and answer are token lists put end to end: which positions carry loss is known by
+construction.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,55 +22,70 @@ from torch import nn
 from b2ner_cli import attention, corpus, prompts
 from b2ner_cli.backbone import Tokenizer
 
+Bundle = tuple[corpus.Group, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One group as token ids. *Shapes:* (row,), but sources and targets (answer tokens,).
+    """Groups as token ids. *Shapes:* (row,), but sources and targets (answer tokens,).
 
-    `segments` is 0 for the prefix and k for document k. The hidden state at `sources[i]` has to
-    predict `targets[i]`.
+    Prefixes and documents are numbered as they come: `segments` names the one a token is of,
+    `prefixes` the prefix that it belongs to, itself for a prefix. The hidden state at
+    `sources[i]` has to predict `targets[i]`.
     """
 
-    ids: list[int]
-    positions: list[int]
-    segments: list[int]
-    sources: list[int]
-    targets: list[int]
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    prefixes: list[int] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
 
     @property
     def documents(self) -> int:
-        return max(self.segments, default=0)
+        return len({self.segments[source] for source in self.sources})
 
     @property
     def longest(self) -> int:
         """Tokens of the longest document, without prefix and answer."""
-        prefix, lengths = self.segments.count(0), dict[int, int]()
+        first: dict[int, int] = {}
         for source in self.sources:  # the first source of a document is its last token
-            lengths.setdefault(self.segments[source], self.positions[source] - prefix + 1)
-        return max(lengths.values(), default=0)
+            first.setdefault(self.segments[source], source)
+        return max((end + 1 - self.segments.index(s) for s, end in first.items()), default=0)
+
+    def append(self, ids: list[int], position: int, prefix: int | None) -> int:
+        """Add a segment that begins at `position`, behind `prefix`; gives its number."""
+        segment = self.segments[-1] + 1 if self.segments else 0
+        self.ids.extend(ids)
+        self.positions.extend(range(position, position + len(ids)))
+        self.segments.extend([segment] * len(ids))
+        self.prefixes.extend([segment if prefix is None else prefix] * len(ids))
+        return segment
 
 
-def pack(group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> Row:
-    """Lay a group out as a row; documents over `max_tokens` with prompt and answer are left out."""
+def pack(groups: Sequence[corpus.Group], tokenizer: Tokenizer, max_tokens: int) -> Row:
+    """Lay groups out as a row; documents over `max_tokens` with prompt and answer are left out."""
+    row = Row()
+    for group in groups:
+        _add(row, group, tokenizer, max_tokens)
+    return row
+
+
+def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> None:
     asked = [prompts.render(group.labels, text, group.language) for text in group.texts]
     said = [prompts.answer(mentions) for mentions in group.targets]
     encoded = tokenizer.encode([*(p.own for p in asked), *said], continued=True)
     prefix = [*tokenizer.bos, *tokenizer.encode([asked[0].prefix])[0]]
-    row = Row(list(prefix), list(range(len(prefix))), [0] * len(prefix), [], [])
+    shared = row.append(prefix, 0, None)
     pairs = zip(encoded[: len(asked)], encoded[len(asked) :], strict=True)
     for own, answer in pairs:
         target = [*answer, tokenizer.eos]
         if len(prefix) + len(own) + len(target) > max_tokens:
             continue
-        start = len(row.ids)
-        segment = row.documents + 1
-        tokens = own + target[:-1]
-        row.ids.extend(tokens)
-        row.positions.extend(range(len(prefix), len(prefix) + len(tokens)))
-        row.segments.extend([segment] * len(tokens))
-        row.sources.extend(range(start + len(own) - 1, start + len(tokens)))
+        start = len(row.ids) + len(own) - 1
+        row.append(own + target[:-1], len(prefix), shared)
+        row.sources.extend(range(start, start + len(target)))
         row.targets.extend(target)
-    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +107,40 @@ class Schedule:
     def documents(self) -> int:
         return round(sum(len(pick.documents) for pick in self.picks) * self.epochs)
 
-    def batches(self, start: int = 0) -> Iterator[tuple[int, list[corpus.Group]]]:
-        """Yield (step, its groups) from step `start` on."""
+    def batches(self, start: int = 0) -> Iterator[tuple[int, list[Bundle]]]:
+        """Yield (step, its bundles, a row each) from step `start` on."""
         per_epoch = self._steps_per_epoch()
         for epoch in range(start // per_epoch, -(-self.steps // per_epoch)):
-            for index, groups in enumerate(self._epoch(epoch)):
+            for index, bundles in enumerate(self._epoch(epoch)):
                 step = epoch * per_epoch + index
                 if start <= step < self.steps:
-                    yield step, groups
+                    yield step, bundles
 
-    def _epoch(self, epoch: int) -> list[list[corpus.Group]]:
-        groups = list(corpus.group(self.picks, self.group, self.asking, f"{self.seed}/{epoch}"))
+    def _epoch(self, epoch: int) -> list[list[Bundle]]:
+        bundles = list(corpus.bundles(self.picks, self.group, self.asking, f"{self.seed}/{epoch}"))
         rng = random.Random(f"order/{self.seed}/{epoch}")
         size = self.batch // self.group
         batches = []
-        for begin in range(0, len(groups), size * 8):
-            window = sorted(groups[begin : begin + size * 8], key=_width)
+        for begin in range(0, len(bundles), size * 8):
+            window = sorted(bundles[begin : begin + size * 8], key=_width)
             near = [window[i : i + size] for i in range(0, len(window), size)]
             rng.shuffle(near)
             batches += near
         return batches
 
     def _steps_per_epoch(self) -> int:
-        together = (documents for pick in self.picks for documents in corpus.by_labels(pick))
-        groups = sum(-(-len(documents) // self.group) for documents in together)
+        bundles = sum(corpus.count_bundles(pick, self.group) for pick in self.picks)
         size = self.batch // self.group
-        full, rest = divmod(groups, size * 8)
+        full, rest = divmod(bundles, size * 8)
         return full * 8 + -(-rest // size)
 
 
-def _width(group: corpus.Group) -> int:
+def _width(bundle: Bundle) -> int:
     """Rows are padded to the longest of a step: UTF-8 bytes stand for tokens well enough."""
-    return sum(len(text.encode()) for text in group.texts) + 4 * len(", ".join(group.labels.names))
+    return sum(
+        sum(len(text.encode()) for text in group.texts) + 4 * len(", ".join(group.labels.names))
+        for group in bundle
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +162,19 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
     ids = torch.full((len(rows), width), pad)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
     segments = torch.full((len(rows), width), -1)
+    prefixes = torch.full((len(rows), width), -1)
     sources, targets = [], []
     for index, row in enumerate(rows):
         length = len(row.ids)
         ids[index, :length] = torch.tensor(row.ids)
         positions[index, :length] = torch.tensor(row.positions)
         segments[index, :length] = torch.tensor(row.segments)
+        prefixes[index, :length] = torch.tensor(row.prefixes)
         sources += [(index, source) for source in row.sources]
         targets += row.targets
-    query, key = segments[:, :, None], segments[:, None, :]
+    key = segments[:, None, :]
     before = torch.ones(width, width, dtype=torch.bool).tril()
-    visible = ((key == 0) | (key == query)) & before
+    visible = ((key == segments[:, :, None]) | (key == prefixes[:, :, None])) & before
     return Batch(
         ids.to(device),
         positions.to(device),

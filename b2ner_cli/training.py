@@ -24,7 +24,7 @@ from accelerate.state import AcceleratorState
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
-from b2ner_cli.packing import AnswerLoss, Row, Schedule, collate, pack
+from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, collate, pack
 from b2ner_cli.tasks import RANDOM_MOST
 from b2ner_cli.variation import Variation
 
@@ -164,9 +164,9 @@ def train(
     notes = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "tasks": tasks}
     start, tally = _resumed(out, module, optimizer, notes) if resume else (0, _Tally())
     began = time.monotonic() - tally.seconds
-    for step, groups in schedule.batches(start):
-        rows = [pack(group, tokenizer, recipe.max_tokens) for group in groups]
-        tally.see(groups, rows)
+    for step, bundles in schedule.batches(start):
+        rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
+        tally.see(bundles, rows)
         mine = rows[accelerator.process_index :: accelerator.num_processes]
         mine = [row for row in mine if row.targets] or [row for row in rows if row.targets]
         if not mine:
@@ -202,10 +202,10 @@ class _Tally:
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
-    def see(self, groups: Sequence[corpus.Group], rows: Sequence[Row]) -> None:
+    def see(self, bundles: Sequence[Bundle], rows: Sequence[Row]) -> None:
         fitting = sum(row.documents for row in rows)
         self.documents += fitting
-        self.too_long += sum(len(group.texts) for group in groups) - fitting
+        self.too_long += sum(len(g.texts) for bundle in bundles for g in bundle) - fitting
         self.longest = max(self.longest, *(row.longest for row in rows))
 
     def trained(self, picks: Sequence[corpus.Pick], steps: int) -> Trained:

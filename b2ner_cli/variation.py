@@ -16,6 +16,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 
 from b2ner_cli.document import Mention
 from b2ner_cli.errors import UsageError
@@ -52,13 +53,17 @@ def other_names(language: Language) -> Mapping[str, tuple[str, ...]]:
 
 
 def rename(
-    labels: Sequence[str], language: Language, share: float, rng: random.Random
+    labels: Sequence[str],
+    language: Language,
+    share: float,
+    rng: random.Random,
+    own: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Map each label to the name it is asked under: itself or, for `share` of them, another.
 
-    No two labels of the list get the same name.
+    `own` are other names that came with the text. No two labels of the list get the same name.
     """
-    table = other_names(language)
+    table = {**other_names(language), **own}
     asked = {label: label for label in labels}
     for label in labels:
         if share and label in table and rng.random() < share:

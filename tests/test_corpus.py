@@ -5,9 +5,15 @@ from collections import Counter
 
 import pytest
 
-from b2ner_cli.corpus import Asking, Caps, Pick, choose, group
+from b2ner_cli.corpus import Asking, Caps, Pick, bundles, choose, count_bundles
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError
+from b2ner_cli.variation import Variation
+
+
+def group(*asked):
+    """The groups of all bundles."""
+    return [one for bundle in bundles(*asked) for one in bundle]
 
 
 def row(text, *pairs):
@@ -162,6 +168,48 @@ def test_every_document_once_and_sets_apart(sizes, size):
     assert all(len(g.texts) == len(g.targets) <= size for g in groups)
     assert all(len({text.split()[0] for text in g.texts}) == 1 for g in groups)
     assert len(groups) == sum(-(-count // size) for count in sizes)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_documents_with_labels_of_their_own_are_bundled(size):
+    # seven lists of 1 to 4 documents each, one shared by as many as fill a bundle and more
+    counts = [1, 4, 2, 1, 3, 1, 2, 2 * size + 1]
+    documents = tuple(
+        Document(id=f"{i}/{j}", text=f"{i} {j}", mentions=(), labels=(f"l{i}", "x"))
+        for i, count in enumerate(counts)
+        for j in range(count)
+    )
+    pick = Pick("NER_en_a", "en", ("x",), documents, len(documents), 0)
+    for seed in "1234":
+        made = list(bundles([pick], size, Asking(18, 0.0), seed))
+        assert Counter(t for b in made for g in b for t in g.texts) == Counter(
+            d.text for d in documents
+        )
+        assert len(made) == count_bundles(pick, size)
+        for bundle in made:
+            assert sum(len(g.texts) for g in bundle) <= size
+            for one in bundle:
+                assert {f"l{text.split()[0]}" for text in one.texts} <= set(one.labels.names)
+        if size == 8:  # what does not fill a group shares rows
+            assert len(made) < len(counts)
+
+
+def test_names_that_come_with_a_text_stand_in_for_its_labels():
+    documents = tuple(
+        Document(
+            id=str(i),
+            text=f"{i} Lee",
+            mentions=(Mention("person", "Lee"),),
+            labels=("person",),
+            meta={"other_names": {"person": ["clerk", "cook"]}},
+        )
+        for i in range(30)
+    )
+    pick = Pick("NER_en_a", "en", ("person",), documents, 30, 0)
+    asked = group([pick], 1, Asking(18, 0.0, Variation(rename=0.7)), "1")
+    names = Counter(one.labels.names[0] for one in asked)
+    assert set(names) == {"person", "clerk", "cook"}
+    assert all(one.targets[0][0].label == one.labels.names[0] for one in asked)
 
 
 def test_groups_follow_the_seed():

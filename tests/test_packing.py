@@ -46,7 +46,7 @@ def tokenizer(tiny_llama):
 
 
 def batch_of(groups, tokenizer):
-    rows = [pack(group, tokenizer, 1000) for group in groups]
+    rows = [pack([group], tokenizer, 1000) for group in groups]
     return collate(rows, tokenizer.pad, torch.device("cpu"))
 
 
@@ -85,12 +85,25 @@ def test_packed_loss_and_gradients_are_those_of_documents_alone(adapted):
     assert moved  # gradients of zero would be equal, too
 
 
+def test_groups_in_one_row_train_as_in_rows_of_their_own(adapted):
+    network, tokenizer = adapted
+    cpu = torch.device("cpu")
+    together = collate([pack(GROUPS, tokenizer, 1000)], tokenizer.pad, cpu)
+    assert len(together.ids) == 1
+    loss = AnswerLoss(network, 0)(together, 0)
+    apart = AnswerLoss(network, 0)(batch_of(GROUPS, tokenizer), 0)
+    assert loss.item() == pytest.approx(apart.item(), abs=1e-5)
+    pairs = zip(gradients(network, loss), gradients(network, apart), strict=True)
+    for got, expected in pairs:
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_neighbour_changes_nothing(adapted):
     network, tokenizer = adapted
     (group, _) = GROUPS
     alone = Group(group.labels, "en", group.texts[2:], group.targets[2:])
-    packed = pack(group, tokenizer, 1000)
-    tail = len(pack(alone, tokenizer, 1000).targets)
+    packed = pack([group], tokenizer, 1000)
+    tail = len(pack([alone], tokenizer, 1000).targets)
     hidden = AnswerLoss(network, 0)(batch_of([alone], tokenizer), 0)
     last = packed.targets[-tail:]
     packed.sources[:-tail] = []
@@ -105,7 +118,7 @@ def test_a_neighbour_changes_nothing(adapted):
 
 def test_row_by_construction(tokenizer):
     (group, _) = GROUPS
-    row = pack(group, tokenizer, 1000)
+    row = pack([group], tokenizer, 1000)
     asked = [prompts.render(group.labels, text, "en") for text in group.texts]
     prefix = [1, *tokenizer.encode([asked[0].prefix])[0]]
     assert row.ids[: len(prefix)] == prefix
@@ -129,23 +142,24 @@ def test_too_long_documents_are_left_out_whole(tokenizer):
     (group, _) = GROUPS
     lengths = []
     for text, mentions in zip(group.texts, group.targets, strict=True):
-        row = pack(Group(group.labels, "en", (text,), (mentions,)), tokenizer, 1000)
+        row = pack([Group(group.labels, "en", (text,), (mentions,))], tokenizer, 1000)
         lengths.append(len(row.ids) + 1)  # the end of sequence is no input
-    row = pack(group, tokenizer, sorted(lengths)[1])
+    row = pack([group], tokenizer, sorted(lengths)[1])
     assert row.documents == 2
     assert sum(target == tokenizer.eos for target in row.targets) == 2
-    nothing = pack(group, tokenizer, min(lengths) - 1)
+    nothing = pack([group], tokenizer, min(lengths) - 1)
     assert (nothing.documents, nothing.targets) == (0, [])
 
 
 def test_visibility(tokenizer):
-    rows = [pack(group, tokenizer, 1000) for group in GROUPS]
+    rows = [pack(GROUPS, tokenizer, 1000), pack(GROUPS[1:], tokenizer, 1000)]
     assert len(rows[0].ids) != len(rows[1].ids)  # one of them is padded
     batch = collate(rows, tokenizer.pad, torch.device("cpu"))
     for row, seen in zip(rows, batch.visible[:, 0], strict=True):
         for query, own in enumerate(row.segments):
             expected = [
-                key <= query and segment in (0, own) for key, segment in enumerate(row.segments)
+                key <= query and segment in (row.prefixes[query], own)
+                for key, segment in enumerate(row.segments)
             ]
             assert seen[query].tolist() == expected + [False] * (len(seen) - len(row.ids))
         assert seen.any(-1).all()  # a query that sees nothing would give NaN
@@ -219,7 +233,7 @@ def test_schedule(sizes, batch, group, epochs):
     every = Counter(d.text for pick in schedule.picks for d in pick.documents)
     for epoch in range(schedule.steps // one):
         chunk = batches[epoch * one : (epoch + 1) * one]
-        assert Counter(t for _, groups in chunk for g in groups for t in g.texts) == every
+        assert Counter(t for _, made in chunk for b in made for g in b for t in g.texts) == every
     for start in {0, 1, one - 1, one, schedule.steps - 1, schedule.steps}:
         assert list(schedule.batches(start)) == batches[start:]
 
@@ -245,6 +259,6 @@ def test_documents_with_label_lists_of_their_own():
     )
     batches = list(schedule.batches())
     assert len(batches) == schedule.steps
-    groups = [group for _, groups in batches for group in groups]
+    groups = [group for _, made in batches for bundle in made for group in bundle]
     assert Counter(len(group.texts) for group in groups) == {2: 10, 1: 1}
     assert Counter(group.labels.names for group in groups) == {("a",): 7, ("b",): 4}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.corpus import Asking, Pick, group
+from b2ner_cli.corpus import Asking, Pick, bundles
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels import LabelSet, Language
@@ -95,6 +95,11 @@ def test_a_part_of_the_labels_mostly_holds_a_gold_one():
 def make_pick(count):
     documents = tuple(Document(str(n), TEXT, mentions=MENTIONS) for n in range(count))
     return Pick("NER_en_0", "en", LABELS, documents, count, 0)
+
+
+def group(*asked):
+    """The groups of all bundles."""
+    return [one for bundle in bundles(*asked) for one in bundle]
 
 
 def test_targets_use_the_names_that_are_asked():
