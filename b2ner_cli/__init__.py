@@ -1,6 +1,7 @@
 """Tag documents in bulk with open-label named entities, with exact character offsets.
 
-The command line is `b2ner`; from Python, `Tagger` and `LabelSet` are all it takes.
+The command line is `b2ner`; from Python, `Tagger` is all it takes; `Settings` and `Options`
+say how a model answers and what is kept.
 """
 
 from __future__ import annotations
@@ -11,9 +12,21 @@ if TYPE_CHECKING:
     from b2ner_cli.document import Document, Entity, Mention, Result
     from b2ner_cli.errors import B2nerError
     from b2ner_cli.labels import LabelSet
+    from b2ner_cli.settings import Settings
     from b2ner_cli.tagger import Tagger
+    from b2ner_cli.tagging import Options
 
-__all__ = ["B2nerError", "Document", "Entity", "LabelSet", "Mention", "Result", "Tagger"]
+__all__ = [
+    "B2nerError",
+    "Document",
+    "Entity",
+    "LabelSet",
+    "Mention",
+    "Options",
+    "Result",
+    "Settings",
+    "Tagger",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -22,7 +35,9 @@ _HOMES = {
     "Entity": "document",
     "LabelSet": "labels",
     "Mention": "document",
+    "Options": "tagging",
     "Result": "document",
+    "Settings": "settings",
     "Tagger": "tagger",
 }
 

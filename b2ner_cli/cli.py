@@ -181,6 +181,7 @@ def tag(
     """Find entities in documents and write them with their places, in input order."""
     from b2ner_cli import formats, runs
     from b2ner_cli.labels import parse_labels
+    from b2ner_cli.settings import Settings
     from b2ner_cli.tagging import Options
 
     console.set_up_logging(quiet, verbose)
@@ -191,7 +192,11 @@ def tag(
             console.note(line)
     elif not labels_field:
         raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
-    Options(lang, all_occurrences, min_score)
+    options = Options(lang, all_occurrences, min_score)
+    settings = Settings(
+        model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
+        as_batch_tokens(batch_tokens), constrain,
+    )  # fmt: skip
     sources = _sources(inputs)
     _check_output(output, sources)
     documents = formats.read(
@@ -202,21 +207,14 @@ def tag(
         labels_field=labels_field,
         stdin=_stdin() if "-" in sources else None,
     )
-    settings = {
-        "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
-        "device_map": device_map, "load_in": load_in,
-        "engine": engine, "max_answer": max_answer, "batch_tokens": as_batch_tokens(batch_tokens),
-        "constrain": constrain,
-        "language": lang, "all_occurrences": all_occurrences, "min_score": min_score,
-    }  # fmt: skip
     wanted = islice(documents, limit) if limit is not None else documents
     if dry_run:
-        for line in runs.preview(wanted, model, adapter, revision, label_set, lang, max_answer):
+        for line in runs.preview(wanted, settings, label_set, lang):
             typer.echo(line)
         return
     kind = to or formats.output_format(output)
     job = runs.TagJob(
-        documents=wanted, labels=label_set, model=model, settings=settings, output=output,
+        documents=wanted, labels=label_set, settings=settings, options=options, output=output,
         kind=kind, tokens=tokens, resume=resume, force=force, strict=strict,
         cache=_cache_path(cache, no_cache), live=_is_live(sources),
     )  # fmt: skip
@@ -261,21 +259,21 @@ def predict(
 ) -> None:
     """Answer data sets with their own labels; write the reference's prediction file."""
     from b2ner_cli import runs
+    from b2ner_cli.settings import Settings
     from b2ner_cli.tasks import read
 
     console.set_up_logging(quiet, verbose)
-    config = read(tasks) if tasks is not None else None
-    settings = {
-        "adapter": adapter, "revision": revision, "device": device, "dtype": dtype,
-        "device_map": device_map, "load_in": load_in,
-        "engine": engine, "max_answer": max_answer, "batch_tokens": as_batch_tokens(batch_tokens),
-        "constrain": constrain,
-    }  # fmt: skip
+    settings = Settings(
+        model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
+        as_batch_tokens(batch_tokens), constrain,
+    )  # fmt: skip
+    job = runs.PredictJob(
+        data, output, settings, split, only or (), limit,
+        config=read(tasks) if tasks is not None else None, resume=resume, force=force,
+        cache=_cache_path(cache, no_cache),
+    )  # fmt: skip
     with console.Watch(quiet) as watch:
-        runs.predict(
-            data, output, split, only or [], limit, model, settings,
-            _cache_path(cache, no_cache), resume, force, watch, config,
-        )  # fmt: skip
+        runs.predict(job, watch)
     if not quiet:
         console.note(watch.summary())
 
@@ -366,14 +364,14 @@ def train(
     from b2ner_cli.tasks import for_training
 
     console.set_up_logging(quiet, verbose)
-    chosen = training_run.read_recipe(recipe, config, set_ or [])
+    job = training_run.TrainJob(
+        data, output, training_run.read_recipe(recipe, config, set_ or []), model or "mini",
+        only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
+        heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
+        device=device,
+    )  # fmt: skip
     with console.Steps(quiet) as steps:
-        training_run.run(
-            data, model or "mini", output, chosen, only=only or [],
-            config=for_training(tasks, config), from_adapter=from_adapter, heldout=heldout,
-            checkpoint_every=checkpoint_every, resume=resume, force=force, device=device,
-            show=steps.show,
-        )  # fmt: skip
+        training_run.run(job, steps.show)
     if not quiet:
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from b2ner_cli import formats, prompts, tagging, tasks
 from b2ner_cli.cache import Cache
@@ -25,6 +25,7 @@ from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageEr
 from b2ner_cli.formats import b2nerd, jsonl, predictions
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.labels import LabelSet, as_language, detect_language
+from b2ner_cli.settings import Settings
 
 if TYPE_CHECKING:
     from b2ner_cli.tagger import Tagger
@@ -50,12 +51,12 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TagJob:
-    """What `tag` was asked to do; `settings` are those of `Tagger.load`."""
+    """What `tag` was asked to do; `cache` None is to do without."""
 
     documents: Iterable[Document | BadRecord]
     labels: LabelSet | None
-    model: str | None
-    settings: dict[str, Any]
+    settings: Settings
+    options: tagging.Options
     output: str | None
     kind: str
     tokens: str
@@ -92,7 +93,7 @@ def tag(job: TagJob, ledger: Ledger) -> None:
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = Tagger.load(job.model, job.labels, cache=cache, **job.settings)
+        tagger = Tagger.load(job.settings, job.labels, options=job.options, cache=cache)
         output.belongs_to(_asked(job.labels, tagger))
         _settle()
         for item in tagging.tag(
@@ -119,34 +120,42 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     }
 
 
-def predict(
-    data: Path,
-    folder: Path,
-    split: str,
-    only: Sequence[str],
-    limit: int | None,
-    model: str | None,
-    settings: dict[str, Any],
-    cache_path: Path | None,
-    resume: bool,
-    force: bool,
-    ledger: Ledger,
-    config: tasks.TaskConfig | None = None,
-) -> None:
-    """Answer a split of every data set under `data` with the set's own labels, verbatim.
-
-    With a task config: of the sets and documents that its section of the split chooses. Writes
-    ``folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
+@dataclass(frozen=True, slots=True)
+class PredictJob:
+    """What `predict` was asked to do: `split` of the sets under `data`, of those in `only` if it
+    names any, the first `limit` documents of each; with a task config, of what its section of
+    the split chooses.
     """
-    parts = _parts(data, split, only, config)
+
+    data: Path
+    folder: Path
+    settings: Settings
+    split: str = "test"
+    only: Sequence[str] = ()
+    limit: int | None = None
+    config: tasks.TaskConfig | None = None
+    resume: bool = False
+    force: bool = False
+    cache: Path | None = None
+
+
+def predict(job: PredictJob, ledger: Ledger) -> None:
+    """Answer every document with its data set's own labels, verbatim.
+
+    Writes ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
+    """
+    parts = _parts(job.data, job.split, job.only, job.config)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}") from None
+        raise OutputError(f"cannot make {job.folder}: {error.strerror}") from None
     with ExitStack() as stack:
         output = stack.enter_context(
             formats.open_output(
-                str(folder / predictions.FILE_NAME), format="jsonl", force=force, resume=resume
+                str(job.folder / predictions.FILE_NAME),
+                format="jsonl",
+                force=job.force,
+                resume=job.resume,
             )
         )
         if output.reason:
@@ -155,18 +164,24 @@ def predict(
             return
         from b2ner_cli.tagger import Tagger
 
-        cache = stack.enter_context(Cache.open(cache_path)) if cache_path else None
-        tagger = Tagger.load(model, cache=cache, **settings)
-        asked = {"data sets": ", ".join(map(str, parts)), "split": split, "limit": str(limit)}
-        output.belongs_to(_asked(None, tagger) | asked)
+        cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
+        tagger = Tagger.load(job.settings, cache=cache)
+        output.belongs_to(
+            _asked(None, tagger)
+            | {
+                "data sets": ", ".join(map(str, parts)),
+                "split": job.split,
+                "limit": str(job.limit),
+            }
+        )
         _settle()
         done = output.done
         for part in parts:
             dataset = part.dataset
-            wanted = part.once(b2nerd.read_split(dataset, split, log.warning))
+            wanted = part.once(b2nerd.read_split(dataset, job.split, log.warning))
             documents = [
                 document._replace(labels=document.labels or dataset.labels)
-                for document in islice(wanted, limit)
+                for document in islice(wanted, job.limit)
             ]
             options = replace(tagger.options, language=dataset.language)
             skip, done = min(done, len(documents)), max(0, done - len(documents))
@@ -189,19 +204,16 @@ def _settle() -> None:
 
 def preview(
     documents: Iterable[Document | BadRecord],
-    model: str | None,
-    adapter: str | None,
-    revision: str | None,
+    settings: Settings,
     labels: LabelSet | None,
     language: str,
-    max_answer: int,
     most: int = 3,
 ) -> Iterator[str]:
     """The first documents' prompts and their token counts, from the tokenizer alone."""
     from b2ner_cli import backbone
     from b2ner_cli.model_files import locate
 
-    source = locate(model, adapter, revision, weights=False)
+    source = locate(settings.model, settings.adapter, settings.revision, weights=False)
     tokenizer = backbone.load_tokenizer(source)
     shown = 0
     for item in tagging.with_labels(documents, labels):
@@ -216,7 +228,7 @@ def preview(
             tokenizer.count(prompt.prefix) + len(tokenizer.bos),
             tokenizer.count(prompt.own),
         )
-        counts = f"{prefix} shared + {own} own tokens, answer up to {max_answer}"
+        counts = f"{prefix} shared + {own} own tokens, answer up to {settings.max_answer}"
         yield f"# {item.origin or item.id}: {counts}"
         yield prompt.text
         yield ""

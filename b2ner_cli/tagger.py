@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from b2ner_cli import tagging
 from b2ner_cli.backbone import Backbone, Choice, load
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Result
-from b2ner_cli.engine import ENGINES, open_engine
+from b2ner_cli.engine import open_engine
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels import LabelSet
+from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Engine, Options
 
 log = logging.getLogger("b2ner")
@@ -39,50 +40,34 @@ class Tagger:
     @classmethod
     def load(
         cls,
-        model: str | None = "mini",
+        model: str | Settings | None = None,
         labels: LabelSet | Sequence[str] | None = None,
         *,
-        adapter: str | None = None,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        device_map: str | None = None,
-        load_in: str | None = None,
-        engine: str = "fast",
-        max_answer: int = 256,
-        batch_tokens: int | None = None,
-        constrain: bool | None = None,
-        language: str = "auto",
-        all_occurrences: bool = False,
-        min_score: float = 0.0,
+        options: Options = Options(),
         cache: Cache | None = None,
     ) -> Tagger:
-        """Load a model by name or directory; raises ModelError or UsageError with the reason.
+        """Load a model by name or directory, or as `Settings` say.
 
-        `model` None is the adapter's own base; the options of loading are those of
-        `backbone.load`. `constrain` holds answers to the labels asked for and the words of the
-        text; None leaves that to what the adapter says of itself.
+        What the adapter says of its training takes the place of `options.chunk_tokens`. Raises
+        ModelError or UsageError with the reason.
         """
+        settings = model if isinstance(model, Settings) else Settings(model)
         if not isinstance(labels, LabelSet) and labels is not None:
             labels = LabelSet(tuple(labels))
-        Options(language, all_occurrences, min_score)  # wrong options show before the model loads
-        if engine not in ENGINES:
-            raise UsageError(f"no engine {engine!r}", f"choose from {', '.join(ENGINES)}")
         backbone = load(
-            model, adapter, revision=revision, device=device, dtype=dtype,
-            device_map=device_map, load_in=load_in,
+            settings.model, settings.adapter, revision=settings.revision, device=settings.device,
+            dtype=settings.dtype, device_map=settings.device_map, load_in=settings.load_in,
         )  # fmt: skip
-        decoding = choose_decoding(constrain, backbone.source.adapter)
+        decoding = choose_decoding(settings.constrain, backbone.source.adapter)
         opened = open_engine(
-            engine, backbone, max_answer=max_answer, batch_tokens=batch_tokens,
-            constrain=decoding.value == "constrained",
+            settings.engine, backbone, max_answer=settings.max_answer,
+            batch_tokens=settings.batch_tokens, constrain=decoding.value == "constrained",
         )  # fmt: skip
         longest = chunk_tokens(backbone.source.adapter)
         chosen = (*backbone.choices, decoding, longest)
         for reason in (*(choice.reason for choice in chosen), *opened.notes):
             log.info(reason)
-        options = Options(language, all_occurrences, min_score, int(longest.value))
-        return cls(opened, labels, options, cache)
+        return cls(opened, labels, replace(options, chunk_tokens=int(longest.value)), cache)
 
     def tag(self, documents: Iterable[str | Document]) -> Iterator[Result]:
         """Tag texts or documents; results come in input order.

@@ -125,31 +125,42 @@ class Trained:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is trained, how and where: a LoRA for `model`, written to ``out/adapter``.
+
+    It starts from zero or from `from_adapter`; `resume` goes on from the last checkpoint in `out`.
+    """
+
+    model: str
+    out: Path
+    recipe: Recipe
+    from_adapter: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    checkpoint_every: int = 100
+
+
 def train(
     picks: Sequence[corpus.Pick],
-    model: str,
-    out: Path,
-    recipe: Recipe,
+    setup: Setup,
     *,
-    from_adapter: Path | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    checkpoint_every: int = 100,
     tasks: str = "",
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Train an adapter for `model` on `picks` and write it to ``out/adapter``.
+    """Train an adapter on `picks`.
 
     `tasks` is the digest of the task config that chose the picks; a run resumes with no other.
     Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
     stops being a number; the last checkpoint stays.
     """
-    where = backbone.choose_device(device)
+    recipe, out = setup.recipe, setup.out
+    where = backbone.choose_device(setup.device)
     kind = backbone.choose_dtype(recipe.dtype, where.value)
     for choice in (where, kind):
         log.info(choice.reason)
-    network, tokenizer = backbone.load_parts(locate(model, "none"), torch.float32)
-    module = AnswerLoss(_with_adapter(network, recipe, from_adapter), recipe.candidates)
+    network, tokenizer = backbone.load_parts(locate(setup.model, "none"), torch.float32)
+    module = AnswerLoss(_with_adapter(network, recipe, setup.from_adapter), recipe.candidates)
     accelerator = _accelerator(where.value, kind.value)
     optimizer = torch.optim.AdamW(
         [p for p in module.parameters() if p.requires_grad],
@@ -162,7 +173,7 @@ def train(
         picks, recipe.batch, recipe.group, recipe.asking(), recipe.epochs, recipe.seed
     )
     notes = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "tasks": tasks}
-    start, tally = _resumed(out, module, optimizer, notes) if resume else (0, _Tally())
+    start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
     began = time.monotonic() - tally.seconds
     for step, bundles in schedule.batches(start):
         rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
@@ -183,11 +194,11 @@ def train(
         steered.zero_grad(set_to_none=True)
         tally.seconds = time.monotonic() - began
         report(Progress(step + 1, schedule.steps, tally.losses[-1], tally.documents, tally.seconds))
-        if (step + 1) % checkpoint_every == 0 and accelerator.is_main_process:
+        if (step + 1) % setup.checkpoint_every == 0 and accelerator.is_main_process:
             noted = {**notes, "tally": json.dumps(asdict(tally))}
             checkpoints.save(out, module, optimizer, step + 1, noted)
     if accelerator.is_main_process:
-        base = _HUB_NAMES.get(model, model)
+        base = _HUB_NAMES.get(setup.model, setup.model)
         checkpoints.save_adapter(out / "adapter", module.network, base)
     return tally.trained(picks, schedule.steps)
 

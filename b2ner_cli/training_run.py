@@ -18,12 +18,14 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
-from b2ner_cli.training import Progress, Recipe, Trained, train
+from b2ner_cli.settings import Settings
+from b2ner_cli.training import Progress, Recipe, Setup, Trained, train
 
 # What the shipped adapter was trained with, in two stages: prefixes shared by eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
@@ -99,35 +101,45 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} holds no recipe: {error}", "give TOML, or a run.json") from None
 
 
-def run(
-    data: Path,
-    model: str,
-    out: Path,
-    recipe: Recipe,
-    *,
-    only: Sequence[str] = (),
-    config: tasks.TaskConfig | None = None,
-    from_adapter: Path | None = None,
-    heldout: Path | None = None,
-    checkpoint_every: int = 100,
-    resume: bool = False,
-    force: bool = False,
-    device: str = "auto",
-    show: Callable[[int, int, str], None] = lambda step, steps, message: None,
-) -> None:
-    """Train, score on held-out sets if given, and write adapter, card and run.json.
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """What `train` was asked to do: an adapter for `model`, trained by `recipe` on the sets under
+    `data`, or on those in `only`, into `out`.
 
-    A task config chooses sets and documents, instead of the recipe's caps. Its `only` part is
-    what is recorded.
+    A task config chooses sets and documents, instead of the recipe's caps. `heldout` is a folder
+    of data sets to score the adapter on at the end.
     """
-    _prepare_folder(out, resume, force)
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    model: str = mini.NAME
+    only: Sequence[str] = ()
+    config: tasks.TaskConfig | None = None
+    from_adapter: Path | None = None
+    heldout: Path | None = None
+    checkpoint_every: int = 100
+    resume: bool = False
+    force: bool = False
+    device: str = "auto"
+
+
+def run(
+    job: TrainJob, show: Callable[[int, int, str], None] = lambda step, steps, message: None
+) -> None:
+    """Train, score on held-out sets if there are any, and write adapter, card and run.json.
+
+    Of a task config its `only` part is what is recorded. `show` hears of step, steps and loss.
+    """
+    data, out, recipe = job.data, job.out, job.recipe
+    _prepare_folder(out, job.resume, job.force)
     keep_freed_memory()
     caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     recorded = None
-    if config is None:
-        picks = corpus.choose(data, caps, recipe.seed, only)
+    if job.config is None:
+        picks = corpus.choose(data, caps, recipe.seed, job.only)
     else:
-        config = config.only("train", only)
+        config = job.config.only("train", job.only)
         recorded = config.record("train")
         parts = tasks.find(config, "train", data)
         picks = corpus.draw(data, parts, caps, recipe.seed, recipe.random_most)
@@ -144,18 +156,16 @@ def run(
                 f"loss {progress.loss:.3f}, {speed:.1f} documents/s, {left / 60:.0f} min left",
             )
 
-        trained = train(
-            picks, model, out, recipe, from_adapter=from_adapter, resume=resume, device=device,
-            checkpoint_every=checkpoint_every, tasks=recorded["sha256"] if recorded else "",
-            report=report,
-        )  # fmt: skip
-    record = describe(model, recipe, trained, only, from_adapter, recorded)
+        setup = Setup(
+            job.model, out, recipe, job.from_adapter, job.resume, job.device, job.checkpoint_every
+        )
+        trained = train(picks, setup, tasks=recorded["sha256"] if recorded else "", report=report)
+    record = describe(job, trained, recorded)
     write_record(out, record)
-    if heldout is not None:
-        record["heldout"] = score_heldout(out, model, heldout, device, constrain=False)
+    if job.heldout is not None:
+        record["heldout"] = score_heldout(job, job.heldout, constrain=False)
         if record["constrain"]:
-            scores = score_heldout(out, model, heldout, device, constrain=True)
-            record["heldout_constrained"] = scores
+            record["heldout_constrained"] = score_heldout(job, job.heldout, constrain=True)
         write_record(out, record)
     sources = read_sources(data)
     (out / "card.md").write_text(card(record, sources), encoding="utf-8")
@@ -163,12 +173,7 @@ def run(
 
 
 def describe(
-    model: str,
-    recipe: Recipe,
-    trained: Trained,
-    only: Sequence[str],
-    from_adapter: Path | None,
-    recorded: dict[str, Any] | None = None,
+    job: TrainJob, trained: Trained, recorded: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What run.json says of a run; `recorded` is its task config."""
     import torch
@@ -178,14 +183,14 @@ def describe(
         "b2ner": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "model": model,
-        "from_adapter": from_adapter.name if from_adapter else None,
-        "stage_before": _record_of(from_adapter) if from_adapter else None,
-        "only": list(only),
+        "model": job.model,
+        "from_adapter": job.from_adapter.name if job.from_adapter else None,
+        "stage_before": _record_of(job.from_adapter) if job.from_adapter else None,
+        "only": list(job.only),
         **({"tasks": recorded} if recorded else {}),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": dataclasses.asdict(job.recipe),
         "longest_document_tokens": trained.longest,
-        "constrain": model == mini.NAME,  # it scored higher so on the held-out sets' dev splits
+        "constrain": job.model == mini.NAME,  # it scored higher so on the held-out sets' dev splits
         "steps": trained.steps,
         "documents": trained.documents,
         "left_out_as_too_long": trained.too_long,
@@ -220,9 +225,7 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def score_heldout(
-    out: Path, model: str, heldout: Path, device: str, *, constrain: bool
-) -> dict[str, Any]:
+def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str, Any]:
     """Predict the test split of every held-out set with the adapter and score it."""
     from b2ner_cli import runs, scoring
     from b2ner_cli.cache import FILE_NAME, cache_directory
@@ -234,12 +237,11 @@ def score_heldout(
 
         def bad_record(self, record: object) -> None: ...
 
-    settings = {"adapter": str(out / "adapter"), "device": device, "constrain": constrain}
-    folder = out / ("heldout-constrained" if constrain else "heldout")
-    runs.predict(
-        heldout, folder, "test", [], None, model, settings,
-        cache_directory() / FILE_NAME, False, True, Silent(),
-    )  # fmt: skip
+    adapter = str(job.out / "adapter")
+    settings = Settings(job.model, adapter, device=job.device, constrain=constrain)
+    folder = job.out / ("heldout-constrained" if constrain else "heldout")
+    cache = cache_directory() / FILE_NAME
+    runs.predict(runs.PredictJob(heldout, folder, settings, force=True, cache=cache), Silent())
     return scoring.evaluate(folder, metric="paper").as_dict()
 
 

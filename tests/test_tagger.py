@@ -7,7 +7,9 @@ import pytest
 
 from b2ner_cli import Tagger
 from b2ner_cli.errors import UsageError
+from b2ner_cli.settings import Settings
 from b2ner_cli.tagger import choose_decoding, chunk_tokens
+from b2ner_cli.tagging import Options
 
 
 def adapter(folder, **said):
@@ -41,7 +43,8 @@ def test_constrained_results_name_only_what_was_asked_and_what_is_there(tiny_lla
     texts = ["Ann Lee met Bob in Rome .", "", "张三 slept"]
     with caplog.at_level(logging.INFO, "b2ner"):
         tagger = Tagger.load(
-            str(tiny_llama), ["person", "city"], constrain=True, max_answer=40, dtype="float32"
+            Settings(str(tiny_llama), constrain=True, max_answer=40, dtype="float32"),
+            ["person", "city"],
         )
     assert "answers constrained: asked for" in caplog.text
     results = list(tagger.tag(texts))
@@ -57,6 +60,6 @@ def test_constrained_results_name_only_what_was_asked_and_what_is_there(tiny_lla
 
 def test_what_cannot_be_is_said_before_a_model_is_loaded():
     with pytest.raises(UsageError, match="no engine"):
-        Tagger.load("no such model", ["a"], engine="magic")
+        Settings("no such model", engine="magic")
     with pytest.raises(UsageError, match="between 0 and 1"):
-        Tagger.load("no such model", ["a"], min_score=2)
+        Options(min_score=2)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats.b2nerd import DataSet
 from b2ner_cli.tasks import Entry, Part
 from b2ner_cli.training import Recipe
-from b2ner_cli.training_run import read_recipe, run
+from b2ner_cli.training_run import TrainJob, read_recipe, run
 from tests.scripted import ScriptedEngine, Shell
 from tests.test_corpus import row, rows, write
 
@@ -404,8 +405,11 @@ def test_a_run_does_not_resume_with_another_config(tmp_path, data, tiny_llama):
     other = made(tmp_path, {"NER_en": [entry("zoo", "random_5")]})
 
     def train(config, **more):
-        run(data, str(tiny_llama), tmp_path / "run", recipe, config=config, device="cpu",
-            checkpoint_every=1, **more)  # fmt: skip
+        job = TrainJob(
+            data, tmp_path / "run", recipe, str(tiny_llama), config=config, device="cpu",
+            checkpoint_every=1, **more,
+        )  # fmt: skip
+        run(job)
 
     train(one)
     train(one, resume=True)
@@ -415,7 +419,7 @@ def test_a_run_does_not_resume_with_another_config(tmp_path, data, tiny_llama):
 
 
 def test_without_a_config_run_json_says_nothing_of_one(tmp_path, data, tiny_llama):
-    run(data, str(tiny_llama), tmp_path / "run", Recipe(epochs=0.1), device="cpu")
+    run(TrainJob(data, tmp_path / "run", Recipe(epochs=0.1), str(tiny_llama), device="cpu"))
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert "tasks" not in record
     assert set(record["data"]["NER_en_zoo"]) == {
@@ -428,14 +432,15 @@ def test_a_checkpoint_from_before_task_configs_is_resumed(tmp_path, data, tiny_l
     from safetensors.torch import load_file, save_file
 
     recipe, out = read_recipe("default", None, [*RECIPE, "epochs=0.2"]), tmp_path / "run"
-    run(data, str(tiny_llama), out, recipe, device="cpu", checkpoint_every=1)
+    job = TrainJob(data, out, recipe, str(tiny_llama), device="cpu", checkpoint_every=1)
+    run(job)
     path = max((out / "checkpoints").iterdir()) / "state.safetensors"
     with safe_open(path, "pt") as stored:
         notes = stored.metadata()
     del notes["tasks"]
     older = {k: v for k, v in json.loads(notes["recipe"]).items() if k != "random_most"}
     save_file(load_file(path), path, {**notes, "recipe": json.dumps(older)})
-    run(data, str(tiny_llama), out, recipe, device="cpu", resume=True)
+    run(replace(job, resume=True))
     other = read_recipe("default", None, [*RECIPE, "epochs=0.2", "random_most=9"])
     with pytest.raises(UsageError, match="has another recipe"):
-        run(data, str(tiny_llama), out, other, device="cpu", resume=True)
+        run(replace(job, recipe=other, resume=True))

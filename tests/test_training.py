@@ -14,7 +14,7 @@ from b2ner_cli import checkpoints
 from b2ner_cli.corpus import Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.training import Recipe, train, warm_cosine
+from b2ner_cli.training import Recipe, Setup, train, warm_cosine
 from tests.tiny import tiny_adapter, tiny_model
 
 RECIPE = {
@@ -35,9 +35,10 @@ def picks(count=24):
     return [Pick("NER_en_a", "en", ("person", "city"), documents, count, 0)]
 
 
-def run(model, out, *, data=None, recipe=None, **more):
+def run(model, out, *, data=None, recipe=None, report=lambda progress: None, **more):
     chosen = Recipe(**{**RECIPE, **(recipe or {})})
-    return train(data or picks(), str(model), out, chosen, device="cpu", **more)
+    setup = Setup(str(model), out, chosen, device="cpu", **more)
+    return train(data or picks(), setup, report=report)
 
 
 def state(out, step):

@@ -12,16 +12,10 @@ from b2ner_cli.backbone import Backbone
 from b2ner_cli.engine import probe
 from b2ner_cli.engine.packed import PackedEngine
 from b2ner_cli.engine.plain import PlainEngine
-from b2ner_cli.errors import UsageError
 
 log = logging.getLogger("b2ner")
 
-__all__ = ["ENGINES", "PackedEngine", "PlainEngine", "open_engine"]
-
-ENGINES: dict[str, type[PackedEngine] | type[PlainEngine]] = {
-    "fast": PackedEngine,
-    "plain": PlainEngine,
-}
+__all__ = ["PackedEngine", "PlainEngine", "open_engine"]
 
 
 def open_engine(
@@ -32,12 +26,10 @@ def open_engine(
     batch_tokens: int | None = None,
     constrain: bool = False,
 ) -> PackedEngine | PlainEngine:
-    """Give the engine of that name. `batch_tokens` None leaves the batch size to the engine;
-    `constrain` holds answers to the labels asked for and the words of the text. A model that the
-    fast engine cannot run is given to the plain one, with a warning that says why.
+    """Give the engine of that name, fast or plain. `batch_tokens` None leaves the batch size to
+    the engine; `constrain` holds answers to the labels asked for and the words of the text. A model
+    that the fast engine cannot run is given to the plain one, with a warning that says why.
     """
-    if name not in ENGINES:
-        raise UsageError(f"no engine {name!r}", f"choose from {', '.join(ENGINES)}")
     if name == PackedEngine.name:
         fast = PackedEngine(
             backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain

@@ -31,6 +31,7 @@ from b2ner_cli import console, formats, runs, tagging
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Completion
 from b2ner_cli.labels import LabelSet
+from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
 
 LABELS = LabelSet(("person", "organization", "city", "movie title"))
@@ -132,7 +133,8 @@ def whole(corpus, cache_path, output, marks=None):
     )
     sys.modules["b2ner_cli.tagger"] = stub
     job = runs.TagJob(
-        documents=paced(formats.read([corpus]), marks), labels=LABELS, model="", settings={},
+        documents=paced(formats.read([corpus]), marks), labels=LABELS,
+        settings=Settings(), options=Options(),
         output=str(output), kind="jsonl", tokens="auto", resume=False, force=True, strict=True,
         cache=cache_path, live=False,
     )  # fmt: skip
