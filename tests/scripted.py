@@ -215,11 +215,8 @@ def _use_engine(make):
     from b2ner_cli.tagger import Tagger
     from b2ner_cli.tagging import Options
 
-    def load(
-        cls, model, labels=None, *, cache=None, language="auto", all_occurrences=False,
-        min_score=0.0, **_,
-    ):  # fmt: skip
-        return cls(make(), labels, Options(language, all_occurrences, min_score), cache)
+    def load(cls, model, labels=None, *, options=Options(), cache=None):
+        return cls(make(), labels, options, cache)
 
     Tagger.load = classmethod(load)
 
