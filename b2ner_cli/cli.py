@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -26,6 +26,7 @@ from b2ner_cli.options import (
     Constrain,
     Device,
     Dtype,
+    LabelMapFile,
     LabelValues,
     MaxAnswer,
     Model,
@@ -34,6 +35,9 @@ from b2ner_cli.options import (
     Verbose,
     as_batch_tokens,
 )
+
+if TYPE_CHECKING:
+    from b2ner_cli.label_map import LabelMap
 
 app = typer.Typer(
     name="b2ner",
@@ -102,6 +106,7 @@ def tag(
         typer.Option(metavar="NAME", rich_help_panel="Labels",
                      help="Field with a document's own labels; --labels stand in."),
     ] = None,
+    label_map: LabelMapFile = None,
     lang: Annotated[
         str,
         typer.Option(rich_help_panel="Labels",
@@ -180,6 +185,7 @@ def tag(
 ) -> None:  # fmt: skip
     """Find entities in documents and write them with their places, in input order."""
     from b2ner_cli import formats, runs
+    from b2ner_cli.label_map import describe
     from b2ner_cli.labels import parse_labels
     from b2ner_cli.settings import Settings
     from b2ner_cli.tagging import Options
@@ -192,7 +198,12 @@ def tag(
             console.note(line)
     elif not labels_field:
         raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
-    options = Options(lang, all_occurrences, min_score)
+    renaming = _label_map(label_map)
+    if renaming and label_set:
+        renaming.ask(label_set)
+        unused = renaming.unused if labels_field else renaming.check_used
+        console.warn(unused(label_set.names))
+    options = Options(lang, all_occurrences, min_score, label_map=renaming)
     settings = Settings(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
@@ -209,7 +220,10 @@ def tag(
     )
     wanted = islice(documents, limit) if limit is not None else documents
     if dry_run:
-        for line in runs.preview(wanted, settings, label_set, lang):
+        shown = renaming.ask(label_set) if renaming and label_set else label_set
+        if renaming:
+            wanted = map(renaming.document_labels, wanted)
+        for line in runs.preview(wanted, settings, shown, lang):
             typer.echo(line)
         return
     kind = to or formats.output_format(output)
@@ -222,6 +236,7 @@ def tag(
         runs.tag(job, watch)
     if not quiet:
         console.note(watch.summary())
+    console.detail(describe(renaming, label_set.names if label_set else ()))
     if watch.failed:
         raise typer.Exit(1)
 
@@ -236,6 +251,7 @@ def predict(
         list[str] | None,
         typer.Option(metavar="SET", help="Only this set, e.g. NER_en_WNUT17. Repeatable."),
     ] = None,
+    label_map: LabelMapFile = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N documents of each set.")
     ] = None,
@@ -270,7 +286,7 @@ def predict(
     job = runs.PredictJob(
         data, output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
-        cache=_cache_path(cache, no_cache),
+        cache=_cache_path(cache, no_cache), label_map=_label_map(label_map),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
         runs.predict(job, watch)
@@ -290,6 +306,7 @@ def evaluate(
     metric: Annotated[
         str, typer.Option(help="strict: span and label; paper: the reference's own.")
     ] = "strict",
+    label_map: LabelMapFile = None,
     errors: Annotated[
         Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
     ] = None,
@@ -311,7 +328,7 @@ def evaluate(
         raise UsageError(f"no metric {metric!r}", f"choose from {', '.join(METRICS)}")
     report = scoring.evaluate(
         predictions, gold=gold, gold_field=gold_field, metric=metric, errors=errors,
-        text_field=text_field, id_field=id_field,
+        text_field=text_field, id_field=id_field, label_map=_label_map(label_map),
     )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
@@ -344,6 +361,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
     ] = None,
+    label_map: LabelMapFile = None,
     from_adapter: Annotated[
         Path | None, typer.Option(help="Start from this adapter, with a schedule of its own.")
     ] = None,
@@ -368,7 +386,7 @@ def train(
         data, output, training_run.read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
-        device=device,
+        device=device, label_map=_label_map(label_map),
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)
@@ -386,6 +404,14 @@ def _sources(inputs: Iterable[str] | None) -> list[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing to tag", "name files, or pipe documents in: cat x | b2ner tag -")
     return ["-"]
+
+
+def _label_map(path: Path | None) -> LabelMap | None:
+    if path is None:
+        return None
+    from b2ner_cli.label_map import read
+
+    return read(path)
 
 
 def _check_output(output: str | None, sources: Iterable[str]) -> None:

@@ -69,6 +69,17 @@ def note(message: str) -> None:
     stderr().print(Text(message, style="dim"))
 
 
+def warn(message: str) -> None:
+    """Print a warning, unless it is empty or warnings are not wanted."""
+    if message:
+        logging.getLogger("b2ner").warning("%s", message)
+
+
+def detail(message: str) -> None:
+    """Print what only -v asks for."""
+    logging.getLogger("b2ner").info("%s", message)
+
+
 def print_table(rows: Sequence[Sequence[str]], to_stderr: bool = False) -> None:
     """Print a table, first row the header; numbers stand right."""
     console = Console(stderr=to_stderr, markup=False, highlight=False)

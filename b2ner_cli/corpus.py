@@ -17,13 +17,14 @@ import difflib
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from b2ner_cli import variation
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import b2nerd
+from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, Language, as_language
 from b2ner_cli.tasks import Part
 from b2ner_cli.variation import Variation
@@ -101,6 +102,20 @@ def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) ->
         chosen = part.draw(fit, seed, most)
         picks.append(_pick(part.dataset, chosen, len(documents), len(documents) - len(fit)))
     return _checked(picks, root)
+
+
+def renamed(pick: Pick, label_map: LabelMap) -> Pick:
+    """A pick whose labels have the names that a map gives them.
+
+    Raises DataError where two labels of a list would get one name.
+    """
+    for listed in {pick.labels, *(d.labels for d in pick.documents if d.labels)}:
+        try:
+            label_map.ask(LabelSet(tuple(dict.fromkeys(listed))))
+        except UsageError as error:
+            raise DataError(f"{pick.name}: {error.message}", error.hint) from None
+    documents = tuple(map(label_map.document, pick.documents))
+    return replace(pick, labels=tuple(map(label_map.asked, pick.labels)), documents=documents)
 
 
 def _pick(dataset: b2nerd.DataSet, chosen: list[Document], read: int, unfit: int = 0) -> Pick:

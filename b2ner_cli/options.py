@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,13 @@ LabelValues = Annotated[
         "--labels", "-l", metavar="LIST|@FILE", rich_help_panel="Labels",
         help='What to look for: "person, movie title", or @FILE with a label (: description) '
         "a line. Repeatable.",
+    ),
+]  # fmt: skip
+LabelMapFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-map", metavar="FILE", rich_help_panel="Labels",
+        help="Other names for labels: `task => research task` a line, TSV or a JSON object.",
     ),
 ]  # fmt: skip
 Model = Annotated[

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.evaluation import DataSet, Metric, Piece, Span, normalise, paper_items, span_items
 from b2ner_cli.formats import fields, predictions, sources
 from b2ner_cli.grounding import locate
+from b2ner_cli.label_map import LabelMap, relabel
 
 _SEPARATOR = re.compile("[;；]")
 _COLON = re.compile("[:：]")
@@ -75,11 +76,16 @@ class Pair:
 
 
 def read_pairs(
-    path: Path, gold: Path | None, named: fields.Fields, metric: Metric
+    path: Path,
+    gold: Path | None,
+    named: fields.Fields,
+    metric: Metric,
+    label_map: LabelMap | None = None,
 ) -> Iterator[Pair]:
     """Yield the documents of a prediction file, or of a directory that has one, with their gold.
 
     The authors' files bring their gold along; any other needs `gold` or a field `named.gold`.
+    With `label_map` the labels of both sides are renamed.
     """
     path = _prediction_file(path)
     kind = _kind(path)
@@ -89,7 +95,7 @@ def read_pairs(
                 f"{path} brings its gold answers along",
                 "Leave out --gold and --gold-field for the authors' prediction files.",
             )
-        return _answer_pairs(path, metric)
+        return _answer_pairs(path, metric, label_map)
     found: Iterator[tuple[Document, Document | None]]
     if gold is None:
         found = _one_file(path, kind, named)
@@ -100,6 +106,8 @@ def read_pairs(
     else:
         found = _two_files(path, gold, named)
     data_set = DataSet(Path(path.name.removesuffix(".gz")).stem)
+    if label_map:
+        found = ((label_map.document(g), p and label_map.document(p)) for g, p in found)
     return (_document_pair(data_set, *each, metric) for each in found)
 
 
@@ -146,10 +154,13 @@ def _kind(path: Path) -> str:
     )
 
 
-def _answer_pairs(path: Path, metric: Metric) -> Iterator[Pair]:
+def _answer_pairs(path: Path, metric: Metric, label_map: LabelMap | None) -> Iterator[Pair]:
     for record in predictions.read(path):
         data_set = DataSet(record.dataset, record.task, record.language)
-        audit = _answer_audit(record.predicted, record.sentence, record.asked)
+        asked = record.asked
+        if label_map:
+            record, asked = _renamed(record, label_map)
+        audit = _answer_audit(record.predicted, record.sentence, asked)
         if metric == "paper":
             gold = predicted = Side(pieces=paper_items(record.gold))
             if record.predicted != record.gold:
@@ -159,7 +170,7 @@ def _answer_pairs(path: Path, metric: Metric) -> Iterator[Pair]:
         placed, unplaced = locate(record.sentence, _said(record.gold, record.sentence, None))
         entities: Iterable[Entity] | None = record.entities
         if entities is None:
-            said = _said(record.predicted, record.sentence, record.asked)
+            said = _said(record.predicted, record.sentence, asked)
             entities, _ = locate(record.sentence, said)
         yield Pair(
             data_set,
@@ -169,6 +180,21 @@ def _answer_pairs(path: Path, metric: Metric) -> Iterator[Pair]:
             Side(span_items(entities)),
             audit + Audit(unplaced=len(unplaced)),
         )
+
+
+def _renamed(
+    record: predictions.PredictionRecord, label_map: LabelMap
+) -> tuple[predictions.PredictionRecord, str | None]:
+    """Rename the labels of a record, and of the line of its prompt that names them."""
+    renamed = replace(
+        record,
+        gold=relabel(record.gold, label_map.names),
+        predicted=relabel(record.predicted, label_map.names),
+        entities=record.entities
+        and tuple(e._replace(label=label_map.asked(e.label)) for e in record.entities),
+    )
+    asked = record.asked
+    return renamed, asked and ", ".join(label_map.asked(n.strip()) for n in asked.split(","))
 
 
 def _pieces(answer: str) -> Iterator[tuple[str, str]]:

@@ -181,7 +181,7 @@ def parse(
         start, end = end + 1, end + 1 + len(piece)
         before, colon, _ = piece.partition(":")
         named = before.strip()
-        label = known.get(named) or known.get(_fold(named)) if colon else None
+        label = known.get(named) or known.get(fold(named)) if colon else None
         if label is not None:
             opened, opening, surface_start = label, start, start + len(before) + 1
             surface = answered[surface_start:end].strip()
@@ -204,10 +204,11 @@ def parse(
 def _known(labels: tuple[str, ...]) -> Mapping[str, str]:
     """The labels by what an answer may call them."""
     # A label as it stands in the set comes before one that differs in case or spaces.
-    return {_fold(name): name for name in labels} | {name: name for name in labels}
+    return {fold(name): name for name in labels} | {name: name for name in labels}
 
 
-def _fold(label: str) -> str:
+def fold(label: str) -> str:
+    """What spellings of a label that answers do not tell apart have in common."""
     return " ".join(label.replace("->", " -> ").split()).casefold()
 
 

@@ -24,6 +24,7 @@ from b2ner_cli.document import BadRecord, Document, Entity, Result
 from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageError
 from b2ner_cli.formats import b2nerd, jsonl, predictions
 from b2ner_cli.formats.conll import Tokens
+from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, as_language, detect_language
 from b2ner_cli.settings import Settings
 
@@ -112,7 +113,9 @@ def tag(job: TagJob, ledger: Ledger) -> None:
 def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     """All that a record depends on beside its document, in words for people."""
     asked = [labels.names, dict(labels.descriptions)] if labels else []
-    options = dataclasses.asdict(tagger.options)
+    options = dataclasses.asdict(replace(tagger.options, label_map=None))
+    renaming = tagger.options.label_map
+    options["label_map"] = dict(renaming.names) if renaming else None
     return {
         "model, adapter, dtype or decoding": tagger.engine.identity,
         "labels": json.dumps(asked, ensure_ascii=False),
@@ -137,14 +140,17 @@ class PredictJob:
     resume: bool = False
     force: bool = False
     cache: Path | None = None
+    label_map: LabelMap | None = None
 
 
 def predict(job: PredictJob, ledger: Ledger) -> None:
     """Answer every document with its data set's own labels, verbatim.
 
-    Writes ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
+    With a label map the model is asked other names. Writes
+    ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
     parts = _parts(job.data, job.split, job.only, job.config)
+    names = _renamed(job.label_map, parts) if job.label_map else {}
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -165,7 +171,9 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = Tagger.load(job.settings, cache=cache)
+        tagger = Tagger.load(
+            job.settings, options=tagging.Options(label_map=job.label_map), cache=cache
+        )
         output.belongs_to(
             _asked(None, tagger)
             | {
@@ -174,6 +182,7 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
                 "limit": str(job.limit),
             }
         )
+        predictions.write_names(job.folder, job.label_map.source if job.label_map else "", names)
         _settle()
         done = output.done
         for part in parts:
@@ -190,6 +199,16 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
                     raise DataError(f"{item.origin}: {item.message}", item.hint)
                 output.write(predictions.encode(_prediction(dataset, item)))
                 ledger.result(item)
+
+
+def _renamed(renaming: LabelMap, parts: Sequence[tasks.Part]) -> dict[str, dict[str, str]]:
+    """The labels of each set that are asked under other names; refuses two under one name."""
+    sets = {f"{part.dataset.task}_{part.dataset.name}": part.dataset.labels for part in parts}
+    for labels in sets.values():
+        renaming.ask(LabelSet(tuple(dict.fromkeys(labels))))
+    if unused := renaming.unused(name for labels in sets.values() for name in labels):
+        log.warning("%s", unused)
+    return {name: renamed for name, labels in sets.items() if (renamed := renaming.renamed(labels))}
 
 
 def _settle() -> None:

@@ -6,9 +6,9 @@ mean F1 of all labels with gold support, each label's counts pooled over the dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ from b2ner_cli.evaluation import (
     Tally,
     averages,
     macro,
+    normalise,
     piece_errors,
     span_errors,
 )
 from b2ner_cli.formats import open_output
 from b2ner_cli.formats.fields import Fields
+from b2ner_cli.formats.predictions import read_names
+from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.pairing import Audit, Pair, named_ids, read_pairs
 
 _SCORED_ALIKE = ("", "NER", "EEA")  # the authors score other tasks in ways of their own
@@ -62,11 +65,17 @@ class DataSetReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything `b2ner eval` has to say; data sets sorted by name, whatever their case."""
+    """Everything `b2ner eval` has to say; data sets sorted by name, whatever their case.
+
+    `labels` says whose names the labels are scored under: as given, or those of a file.
+    `asked` are the labels of each data set that the model was asked for under other names.
+    """
 
     metric: Metric
     data_sets: tuple[DataSetReport, ...]
-    labels: str = "as given"
+    labels: str = AS_GIVEN
+    asked: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    renamed: tuple[str, ...] = ()
 
     @property
     def averages(self) -> dict[str, float]:
@@ -84,13 +93,19 @@ class Report:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers must know, a sentence each."""
-        return tuple(note for each in self.data_sets for note in _notes(each, self.metric))
+        asked = tuple(
+            f"{key}: asked for {', '.join(f'{old} as {new}' for old, new in names.items())}"
+            for key, names in self.asked.items()
+        )
+        own = tuple(note for each in self.data_sets for note in _notes(each, self.metric))
+        return self.renamed + asked + own
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {
             "metric": self.metric,
             "labels": self.labels,
+            **({"asked": dict(self.asked)} if self.asked else {}),
             "datasets": {each.data_set.key: each.as_dict() for each in self.data_sets},
             "averages": self.averages,
             "macro": self.macro,
@@ -107,15 +122,21 @@ def evaluate(
     errors: Path | None = None,
     text_field: str = "text",
     id_field: str = "id",
+    label_map: LabelMap | None = None,
 ) -> Report:
     """Score the predictions at `path`; write what is wrong in each document to `errors`.
 
     The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
+    `label_map` renames the labels of both sides; those that get one name are scored as one.
     """
     if errors and errors.exists() and any(errors.samefile(each) for each in (path, gold) if each):
         raise UsageError(f"{errors}: the errors would overwrite what they are found in")
     named = Fields(text=text_field, id=id_field, gold=gold_field)
-    return _score(read_pairs(path, gold, named, metric), metric, errors)
+    report = _score(read_pairs(path, gold, named, metric, label_map), metric, errors)
+    if label_map:
+        notes = tuple(_renaming_notes(label_map, report))
+        report = replace(report, labels=label_map.source, renamed=notes)
+    return replace(report, asked=read_names(path))
 
 
 def table_rows(report: Report) -> list[tuple[str, ...]]:
@@ -123,7 +144,7 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
 
     One data set: its lines and its labels. Several: a line each, then the averages.
     """
-    rows: list[tuple[str, ...]] = [("", "F1", "precision", "recall", "support")]
+    rows: list[tuple[str, ...]] = [(_whose_names(report), "F1", "precision", "recall", "support")]
     if len(report.data_sets) == 1:
         (only,) = report.data_sets
         rows.append(_row(only.data_set.key, only.scores.total))
@@ -140,6 +161,34 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
     rows.append(("overall average", _percent(overall), "", "", ""))
     rows.append(("macro", _percent(report.macro), "", "", ""))
     return rows
+
+
+def _whose_names(report: Report) -> str:
+    asked = ", asked under others" if report.asked else ""
+    of = "" if report.labels == AS_GIVEN else "of "
+    return f"labels {of}{report.labels}{asked}"
+
+
+def _renaming_notes(label_map: LabelMap, report: Report) -> Iterator[str]:
+    """Say what was scored as what, and which entries of the map met no label."""
+
+    def spelled(name: str) -> str:
+        return normalise(name) if report.metric == "paper" else name
+
+    seen = {label for each in report.data_sets for label in each.scores.labels}
+    scored: dict[str, list[str]] = {}
+    for old, new in label_map.names.items():
+        scored.setdefault(new, []).append(old)
+    idle = [old for new, olds in scored.items() if spelled(new) not in seen for old in olds]
+    if len(idle) == len(label_map.names):
+        raise UsageError(
+            f"{label_map.source} renames no label of these files",
+            f"they have {', '.join(sorted(seen)) or 'none'}",
+        )
+    said = "; ".join(f"{' and '.join(olds)} as {new}" for new, olds in scored.items())
+    yield f"labels renamed by {label_map.source}: {said}"
+    if idle:
+        yield f"{label_map.source}: neither file has {', '.join(idle)}"
 
 
 def _row(name: str, counts: Counts) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from b2ner_cli.chunking import Chunk
 from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
 from b2ner_cli.errors import UsageError
 from b2ner_cli.formats.fields import no_surrogates
+from b2ner_cli.label_map import LabelMap, relabel
 from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
 from b2ner_cli.prompts import Prompt
 
@@ -75,13 +76,15 @@ class Options:
     """How documents are asked about and what is kept of the answers.
 
     `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
-    most text one prompt may hold. Entities under `min_score` are dropped.
+    most text one prompt may hold. Entities under `min_score` are dropped. Labels are asked under
+    the names that `label_map` gives them; results have their own.
     """
 
     language: str = "auto"
     all_occurrences: bool = False
     min_score: float = 0.0
     chunk_tokens: int = 1024
+    label_map: LabelMap | None = None
 
     def __post_init__(self) -> None:
         if self.language != "auto":
@@ -209,12 +212,16 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A group of labels in one language, as it is asked: prefix and room for text in tokens."""
+    """A group of labels in one language, as it is asked: prefix and room for text in tokens.
+
+    `given` leads from these labels to the user's own, where any is renamed.
+    """
 
     labels: LabelSet
     language: Language
     prefix: str
     room: int
+    given: Mapping[str, str]
 
 
 class _Planner:
@@ -261,7 +268,7 @@ class _Planner:
     def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[_Group]:
         known = self._groups.get((names, language))
         if known is None:
-            labels = self._label_set(names)
+            labels, given = self._as_asked(self._label_set(names))
             least = min(self._options.chunk_tokens, max(1, self._engine.context // 4))
             if self._engine.context - self._engine.max_answer < least:
                 raise UsageError(
@@ -271,7 +278,11 @@ class _Planner:
                 )
             known = [
                 _Group(
-                    group, language, prompts.prefix(group, language), self._room(group, language)
+                    group,
+                    language,
+                    prompts.prefix(group, language),
+                    self._room(group, language),
+                    given,
                 )
                 for group in group_labels(labels, lambda g: self._room(g, language) >= least)
             ]
@@ -279,6 +290,10 @@ class _Planner:
                 self._groups.clear()
             self._groups[names, language] = known
         return known
+
+    def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
+        renaming = self._options.label_map
+        return (renaming.ask(labels), renaming.back(labels.names)) if renaming else (labels, {})
 
     def _label_set(self, names: tuple[str, ...] | None) -> LabelSet:
         if names is None:
@@ -372,14 +387,16 @@ def _result(plan: _Work, options: Options) -> Result:
     prompt_tokens = answer_tokens = 0
     for question, completion in zip(plan.questions, plan.completions, strict=True):
         assert completion is not None
-        text = question.text
+        text, given = question.text, question.group.given
         mentions, trouble = prompts.parse(completion, question.group.labels.names, text)
+        if given:
+            mentions = [mention._replace(label=given[mention.label]) for mention in mentions]
         if mentions:
             entities, absent = grounding.locate(text, mentions, all_occurrences=everywhere)
             parts.append((question.chunk, entities))
             unlocated += absent
         problems += trouble
-        answers.append(completion.text)
+        answers.append(relabel(completion.text, given) if given else completion.text)
         prompt_tokens += completion.prompt_tokens
         answer_tokens += len(completion.ends)
     if len(parts) == 1 and not parts[0][0].start:

@@ -150,7 +150,8 @@ def train(
 ) -> Trained:
     """Train an adapter on `picks`.
 
-    `tasks` is the digest of the task config that chose the picks; a run resumes with no other.
+    `tasks` says which task config chose the picks, and how labels are renamed, in a digest; a run
+    resumes with no other.
     Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
     stops being a number; the last checkpoint stays.
     """
@@ -237,7 +238,7 @@ def _resumed(
     recipe = {"random_most": RANDOM_MOST, **json.loads(notes.get("recipe", "{}"))}
     for what, same in (
         ("recipe", recipe == json.loads(wanted["recipe"])),
-        ("task config", notes.get("tasks", "") == wanted["tasks"]),
+        ("task config or label map", notes.get("tasks", "") == wanted["tasks"]),
     ):
         if not same:
             raise UsageError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
+import logging
 import shutil
 import sys
 import tomllib
@@ -24,8 +25,11 @@ from typing import Any
 
 from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
+from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.settings import Settings
 from b2ner_cli.training import Progress, Recipe, Setup, Trained, train
+
+log = logging.getLogger("b2ner")
 
 # What the shipped adapter was trained with, in two stages: prefixes shared by eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
@@ -107,7 +111,8 @@ class TrainJob:
     `data`, or on those in `only`, into `out`.
 
     A task config chooses sets and documents, instead of the recipe's caps. `heldout` is a folder
-    of data sets to score the adapter on at the end.
+    of data sets to score the adapter on at the end. With `label_map` the adapter learns labels
+    under their other names.
     """
 
     data: Path
@@ -122,6 +127,7 @@ class TrainJob:
     resume: bool = False
     force: bool = False
     device: str = "auto"
+    label_map: LabelMap | None = None
 
 
 def run(
@@ -143,6 +149,10 @@ def run(
         recorded = config.record("train")
         parts = tasks.find(config, "train", data)
         picks = corpus.draw(data, parts, caps, recipe.seed, recipe.random_most)
+    names, digest = _label_names(picks, job.label_map), recorded["sha256"] if recorded else ""
+    if job.label_map:
+        picks = [corpus.renamed(pick, job.label_map) for pick in picks]
+        digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
 
         def report(progress: Progress) -> None:
@@ -159,8 +169,8 @@ def run(
         setup = Setup(
             job.model, out, recipe, job.from_adapter, job.resume, job.device, job.checkpoint_every
         )
-        trained = train(picks, setup, tasks=recorded["sha256"] if recorded else "", report=report)
-    record = describe(job, trained, recorded)
+        trained = train(picks, setup, tasks=digest, report=report)
+    record = describe(job, trained, recorded) | {"label_names": names}
     write_record(out, record)
     if job.heldout is not None:
         record["heldout"] = score_heldout(job, job.heldout, constrain=False)
@@ -170,6 +180,19 @@ def run(
     sources = read_sources(data)
     (out / "card.md").write_text(card(record, sources), encoding="utf-8")
     shutil.copy(out / "card.md", out / "adapter" / "README.md")
+
+
+def _label_names(picks: Sequence[corpus.Pick], label_map: LabelMap | None) -> dict[str, Any]:
+    """What run.json says of the names that labels are trained under."""
+    if label_map is None:
+        return {"source": AS_GIVEN}
+    lists = {pick.name: [*pick.labels, *(n for d in pick.documents for n in d.labels or ())]
+             for pick in picks}  # fmt: skip
+    if unused := label_map.check_used(name for names in lists.values() for name in names):
+        log.warning("%s", unused)
+    sets = {name: renamed for name, labels in lists.items()
+            if (renamed := label_map.renamed(labels))}  # fmt: skip
+    return {"source": label_map.source, "renamed": sets}
 
 
 def describe(
@@ -241,7 +264,10 @@ def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str,
     settings = Settings(job.model, adapter, device=job.device, constrain=constrain)
     folder = job.out / ("heldout-constrained" if constrain else "heldout")
     cache = cache_directory() / FILE_NAME
-    runs.predict(runs.PredictJob(heldout, folder, settings, force=True, cache=cache), Silent())
+    asked = runs.PredictJob(
+        heldout, folder, settings, force=True, cache=cache, label_map=job.label_map
+    )
+    runs.predict(asked, Silent())
     return scoring.evaluate(folder, metric="paper").as_dict()
 
 
@@ -288,6 +314,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
         f"transformers {record['transformers']}.",
         "",
+        *(_label_map(names) if (names := record.get("label_names", {})).get("renamed") else ()),
         *(_task_config(chosen) if (chosen := record.get("tasks")) else ()),
         "## Settings",
         "",
@@ -336,6 +363,12 @@ def _settings(record: dict[str, Any]) -> list[str]:
         values = (str(stage["recipe"].get(name, "")) for stage in stages)
         lines.append(f"| {name} | {' | '.join(values)} |")
     return lines
+
+
+def _label_map(names: dict[str, Any]) -> list[str]:
+    pairs = dict(pair for renamed in names["renamed"].values() for pair in renamed.items())
+    said = ", ".join(f"{old} as {new}" for old, new in pairs.items())
+    return [f"Trained under other label names, by {names['source']}: {said}.", ""]
 
 
 def _task_config(chosen: dict[str, Any]) -> list[str]:

@@ -67,7 +67,7 @@ def test_an_unknown_name_is_an_attribute_error():
     "module",
     [
         "cache", "chunking", "cli_bench", "cli_cache", "cli_model", "console", "document", "errors",
-        "evaluation", "formats", "grounding", "labels", "model_files", "options", "prompts",
+        "evaluation", "formats", "grounding", "label_map", "labels", "model_files", "options", "prompts",
         "released", "runs", "scoring", "synthetic", "tagging", "tasks",
     ],
 )  # fmt: skip

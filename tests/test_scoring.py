@@ -327,7 +327,7 @@ def test_table_of_one_data_set(tmp_path):
         jsonl(tmp_path / "docs.jsonl", FOUND), gold=jsonl(tmp_path / "gold.jsonl", GOLD)
     )
     assert table_rows(report) == [
-        ("", "F1", "precision", "recall", "support"),
+        ("labels as given", "F1", "precision", "recall", "support"),
         ("docs", "33.33", "33.33", "33.33", "3"),
         ("boundary", "66.67", "66.67", "66.67", "3"),
         ("type", "66.67", "66.67", "66.67", "3"),

@@ -7,7 +7,8 @@ the end of the line. Knows the file, not what the answers mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from b2ner_cli.errors import InputError
 from b2ner_cli.formats.sources import opened
 
 FILE_NAME = "predict_eval_predictions.jsonl"
+NAMES_FILE = "asked_labels.json"  # beside it, where labels were asked under other names
 
 # The line of a prompt that names its labels, in the five languages of the templates.
 _LABEL_LINES = ("Label Set:", "标签范围:", "Conjunto de Etiquetas:", "类别范围:")
@@ -108,6 +110,35 @@ def _record(line: bytes, origin: str) -> PredictionRecord:
             f"{origin}: not a prediction record: {_reason(error)}",
             "Expected the keys Task, Dataset, Language, Instance and Prediction.",
         ) from error
+
+
+def write_names(folder: Path, source: str, names: Mapping[str, Mapping[str, str]]) -> None:
+    """Note beside the predictions which labels of each set were asked under other names.
+
+    Prompts and answers in the file have the sets' own names. Without `names` there is no note.
+    """
+    path = folder / NAMES_FILE
+    if names:
+        said = {"label_map": source, "datasets": names}
+        path.write_text(json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_names(predictions: Path) -> dict[str, dict[str, str]]:
+    """What `write_names` noted beside a file of predictions, or in their folder; {} without."""
+    folder = predictions if predictions.is_dir() else predictions.parent
+    path = folder / NAMES_FILE
+    if not path.is_file():
+        return {}
+    try:
+        datasets = orjson.loads(path.read_bytes())["datasets"]
+        return {str(name): dict(renamed) for name, renamed in datasets.items()}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(
+            f"{path}: not the note that goes with predictions",
+            "Delete it, if it was not written by `b2ner predict`.",
+        ) from None
 
 
 def is_prediction(line: bytes) -> bool:
