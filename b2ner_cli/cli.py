@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import __version__, cli_bench, cli_cache, cli_model, console
+from b2ner_cli import __version__, cli_bench, cli_cache, cli_labels, cli_model, console
 from b2ner_cli.cli_cache import CachePath
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
 from b2ner_cli.options import (
@@ -49,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_model.app, name="model")
+app.add_typer(cli_labels.app, name="labels")
 
 Inputs = Annotated[
     list[str] | None,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -78,6 +79,15 @@ def warn(message: str) -> None:
 def detail(message: str) -> None:
     """Print what only -v asks for."""
     logging.getLogger("b2ner").info("%s", message)
+
+
+def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of text columns, each as wide as its widest cell; the last may be of any length."""
+    listed = [tuple(row) for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*listed, strict=True)]
+    for row in listed:
+        sized = zip(row, widths, strict=True)
+        yield "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in sized).rstrip()
 
 
 def print_table(rows: Sequence[Sequence[str]], to_stderr: bool = False) -> None:

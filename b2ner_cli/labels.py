@@ -5,6 +5,7 @@
         person: a named human being
         organization -> company
     "organization->company"                         a child of the taxonomy is an ordinary label
+    "taxonomy:en/person,movie title"                names of the shipped taxonomy, as it spells them
 
 Knows nothing of models; a set too long for one prompt is cut into groups, never truncated.
 """
@@ -65,14 +66,20 @@ class LabelSet:
 def parse_labels(values: Iterable[str]) -> tuple[LabelSet, list[str]]:
     """Read `--labels` values into one set, and notes on what was taken as what.
 
-    Each value is a comma list, ``@FILE``, or the name of an existing file. Repeats between
+    Each value is a comma list, ``@FILE``, the name of an existing file, or ``taxonomy:`` with
+    names of the taxonomy. Repeats between
     values are dropped with a note. Raises InputError for an unreadable file, UsageError for an
     unusable label.
     """
     names: dict[str, str] = {}
     notes: list[str] = []
     for value in values:
-        if value.startswith("@"):
+        if value.startswith("taxonomy:"):
+            # Imported here: the taxonomy is written in terms of this module.
+            from b2ner_cli.taxonomy import named
+
+            pairs = [(name, "") for name in named(value)]
+        elif value.startswith("@"):
             pairs = read_label_file(Path(value[1:]))
         elif _is_file(value):
             notes.append(f"--labels {value}: read as a file (write @{value} to say so)")

@@ -13,8 +13,8 @@ LabelValues = Annotated[
     list[str] | None,
     typer.Option(
         "--labels", "-l", metavar="LIST|@FILE", rich_help_panel="Labels",
-        help='What to look for: "person, movie title", or @FILE with a label (: description) '
-        "a line. Repeatable.",
+        help='What to look for: "person, movie title", @FILE with a label (: description) a line, '
+        "or taxonomy:en/person,... Repeatable.",
     ),
 ]  # fmt: skip
 LabelMapFile = Annotated[
