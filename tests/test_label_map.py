@@ -355,3 +355,21 @@ def test_describe():
     assert describe(LabelMap({"a": "b"}, "m"), ["c"]) == "label names: as given"
     assert describe(LabelMap({"a": "b"}, "m"), ["a"]) == "label names: m: a as b"
     assert asdict(Options())["label_map"] is None
+
+
+def test_training_learns_the_new_names_and_is_scored_under_the_old(shell, zoo, tiny_llama):
+    train = [
+        "train", "--data", "data", "-m", tiny_llama, "-o", "run", "--set", "rank=2",
+        "--set", "alpha=4", "--set", "group=1", "--set", "batch=1", "--set", "dtype=float32",
+        "--checkpoint-every", "1", "--device", "cpu",
+    ]  # fmt: skip
+    done = shell.run([*train, "--label-map", "names.tsv", "--heldout", "data"])
+    assert done.code == 0, done.err
+    record = json.loads((shell.folder / "run" / "run.json").read_text())
+    names = {"PER": "person", "LOC": "city"}
+    assert record["label_names"] == {"source": "names.tsv", "renamed": {"NER_en_zoo": names}}
+    assert record["heldout"]["asked"] == {"NER_en_zoo": names}
+    assert set(record["heldout"]["datasets"]["NER_en_zoo"]["labels"]) >= {"per", "loc"}
+    other = shell.run([*train, "--resume"])
+    assert other.code == 2
+    assert "another task config or label map" in other.err
