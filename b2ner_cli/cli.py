@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import __version__, cli_bench, cli_cache, cli_labels, cli_model, console
+from b2ner_cli import __version__, cli_bench, cli_cache, cli_data, cli_labels, cli_model, console
 from b2ner_cli.cli_cache import CachePath
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
 from b2ner_cli.options import (
     Adapter,
     BatchTokens,
+    Collection,
     Constrain,
     Device,
     Dtype,
@@ -34,6 +35,7 @@ from b2ner_cli.options import (
     Revision,
     Verbose,
     as_batch_tokens,
+    chosen_data,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_cache.app, name="cache")
 app.add_typer(cli_model.app, name="model")
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_labels.app, name="labels")
 
 Inputs = Annotated[
@@ -244,8 +247,9 @@ def tag(
 
 @app.command(epilog="b2ner predict --data B2NERD --split test -o out && b2ner eval out")
 def predict(
-    data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
+    data: Annotated[Path, typer.Option(help="Data sets in B2NERD layout: a folder or zip.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
+    collection: Collection = None,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     tasks: TaskFile = None,
     only: Annotated[
@@ -285,7 +289,7 @@ def predict(
         as_batch_tokens(batch_tokens), constrain,
     )  # fmt: skip
     job = runs.PredictJob(
-        data, output, settings, split, only or (), limit,
+        chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
         cache=_cache_path(cache, no_cache), label_map=_label_map(label_map),
     )  # fmt: skip
@@ -344,8 +348,9 @@ def evaluate(
 
 @app.command(epilog="b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout")
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of data sets in B2NERD layout.")],
+    data: Annotated[Path, typer.Option(help="Data sets in B2NERD layout: a folder or zip.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    collection: Collection = None,
     model: Model = None,
     recipe: Annotated[
         str, typer.Option(help="Settings to start from: default or mini.")
@@ -384,7 +389,8 @@ def train(
 
     console.set_up_logging(quiet, verbose)
     job = training_run.TrainJob(
-        data, output, training_run.read_recipe(recipe, config, set_ or []), model or "mini",
+        chosen_data(data, collection), output,
+        training_run.read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=_label_map(label_map),

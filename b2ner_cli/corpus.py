@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -149,29 +149,39 @@ def _fits(document: Document, caps: Caps) -> bool:
     return bool(document.text.strip()) and len(document.text) <= caps.longest
 
 
-def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
-    """Take documents in random order while they hold a label that is still short of its cap."""
-    order = list(range(len(documents)))
+def balanced(labels: Sequence[Collection[str] | None], caps: Caps, rng: random.Random) -> list[int]:
+    """Take documents in random order while they hold a label that is still short of its cap.
+
+    `labels` are those that each document has entities of, None for one to be passed over.
+    """
+    order = list(range(len(labels)))
     rng.shuffle(order)
-    taken: list[Document] = []
+    taken: list[int] = []
     seen: Counter[str] = Counter()
     empty = 0
     for index in order:
         if len(taken) == caps.per_set:
             break
-        document = documents[index]
-        if not _fits(document, caps):
+        held = labels[index]
+        if held is None:
             continue
-        labels = {mention.label for mention in document.mentions or ()}
-        if not labels:
+        if not held:
             if empty >= caps.empty * caps.per_set:
                 continue
             empty += 1
-        elif all(seen[label] >= caps.per_label for label in labels):
+        elif all(seen[label] >= caps.per_label for label in held):
             continue
-        seen.update(labels)
-        taken.append(document)
+        seen.update(held)
+        taken.append(index)
     return taken
+
+
+def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
+    labels = [
+        {mention.label for mention in document.mentions or ()} if _fits(document, caps) else None
+        for document in documents
+    ]
+    return [documents[index] for index in balanced(labels, caps, rng)]
 
 
 def by_labels(pick: Pick) -> list[list[Document]]:

@@ -64,6 +64,12 @@ Constrain = Annotated[
                  help="Hold answers to the labels and to words of the text, or not; by default "
                  "what the adapter is better with."),
 ]  # fmt: skip
+Collection = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default=False,
+                 help="Which folder of data sets, such as B2NERD_all; by default "
+                 "B2NERD where it is there."),
+]  # fmt: skip
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", rich_help_panel="Run", help="Errors only on stderr.")
 ]
@@ -81,3 +87,12 @@ def as_batch_tokens(value: str) -> int | None:
     if not value.isdigit() or int(value) < 1:
         raise UsageError(f"--batch-tokens {value}: not a number of tokens", "give auto or a number")
     return int(value)
+
+
+def chosen_data(data: Path, collection: str | None) -> Path:
+    """The folder that --data and --collection name together, which may stand in an archive."""
+    if collection is None:
+        return data
+    from b2ner_cli.formats import b2nerd
+
+    return b2nerd.within(data, collection)

@@ -463,7 +463,7 @@ def entity(**changes):
         ([entity(name="")], "test.json:0: an entity's 'name' is empty"),
         ([entity(type="y")], "test.json:0: type 'y' is not among the labels"),
         ([{**entity(), "labels": ["y"]}], "test.json:0: type 'x' is not among the labels"),
-        ([{**entity(), "labels": "x"}], "test.json:0: a string, not a list of labels"),
+        ([{**entity(), "labels": "x"}], "test.json:0: 'labels': a string, not a list of labels"),
         ([entity(pos=[1, 2])], "test.json:0: pos [1, 2] of 'a' is 'b' in the sentence"),
         ([entity(pos=[0, 9])], "pos [0, 9] of 'a' is 'abc'"),
         ([entity(pos=["0", 1])], "pos ['0', 1] of 'a' is no span"),
@@ -512,7 +512,7 @@ def test_folders_without_data_sets():
     with pytest.raises(DataError, match="no data sets in it"):
         b2nerd.datasets("data")
     put(f"{data_set()}/test.json", b'[\n{"sentence": }]')
-    with pytest.raises(DataError, match=r"test\.json:2: malformed JSON at column 14"):
+    with pytest.raises(DataError, match=r"test\.json:0: malformed JSON at line 2, column 14"):
         list(b2nerd.read_split(b2nerd.datasets("data")[0], "test"))
 
 

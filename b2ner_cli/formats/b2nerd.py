@@ -4,27 +4,35 @@
     NER_en/games/train.json    [{"sentence": "Moon plays StarCraft II .", "entities":
                                  [{"name": "Moon", "type": "player", "pos": [0, 4]}]}]
 
-Labels stay as they are and in file order. `pos` is half-open in code points and may be missing;
-such a mention has no place here and is located elsewhere. Relations and events stay in
-`Document.meta`. Whoever trains on a set must be able to trust it, so what does not fit is a
-DataError with its file and row, unless the caller takes such problems as they come.
+They stand in a folder or a zip archive, as released: B2NERD_data.zip has the collections B2NERD,
+B2NERD_all and B2NERD_raw, each of them such folders. Rows are read one at a time, whatever the
+size of the file. Labels stay as they are and in file order. `pos` is half-open in code points and
+may be missing; such a mention has no place here and is located elsewhere. Relations and events
+stay in `Document.meta`. Whoever trains on a set must be able to trust it, so what does not fit is
+a DataError with its file and row, unless the caller takes such problems as they come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
-from b2ner_cli.document import Document, Entity, Mention
+from b2ner_cli.document import BadRecord, Document, Entity, Mention
 from b2ner_cli.errors import DataError
+from b2ner_cli.formats import json_array, trees
 from b2ner_cli.formats.fields import json_type
+from b2ner_cli.formats.json_array import ArrayError, Element
+from b2ner_cli.formats.trees import Place
 
 SPLITS = ("train", "dev", "test")
 DROPPED = ("", "NA")  # types that mean: no entity
+CHOSEN = "B2NERD"  # the collection that is taken where there are several
+_DEEPEST = 4  # folders down to a data set: an archive's own, collection, task, set
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class DataSet:
     task: str  # NER_en
     name: str
     language: str  # en
-    path: Path
+    path: Place
     labels: tuple[str, ...]
     splits: tuple[str, ...]
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of event types
@@ -44,30 +52,103 @@ class DataSet:
         """The task without its language: NER, RE or EE."""
         return self.task.partition("_")[0]
 
+    @property
+    def key(self) -> str:
+        """Task and name in one, as options and task configs call a set."""
+        return f"{self.task}_{self.name}"
 
-def datasets(root: str | Path) -> list[DataSet]:
-    """Find the data sets under a folder, which may also be one task's or one data set's own."""
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder", "name a folder of data sets in B2NERD layout")
-    folders = [root, *root.glob("*/"), *root.glob("*/*/")]
-    found = [_dataset(folder) for folder in folders if _splits(folder)]
+
+def collections(root: str | Path) -> dict[str, list[tuple[Place, str, str]]]:
+    """Find the folders of data sets, their tasks and names, by the collection they are in.
+
+    A collection is the folder above the tasks; "" stands for `root` itself, which may also be one
+    task's folder or one data set's own. There is at least one.
+    """
+    top, above = trees.root(root)
+    found: dict[str, list[tuple[Place, str, str]]] = {}
+    for folder, names in _folders(top, ()):
+        task, name = ("", "", *above, *names)[-2:]
+        collection = names[-3] if len(names) > 2 else ""
+        found.setdefault(collection, []).append((folder, task, name))
     if not found:
+        shown = ", ".join(each.name for each in trees.children(top)[:8]) or "nothing"
         raise DataError(
-            f"{root}: no data sets in it",
+            f"{root}: no data sets in it; it has {shown}",
             "looked for TASK_LANG/NAME/{train,dev,test}.json, such as NER_en/games/test.json",
         )
-    return sorted(found, key=lambda dataset: (dataset.task, dataset.name))
+    return found
 
 
-def _splits(folder: Path) -> tuple[str, ...]:
+def _folders(folder: Place, names: tuple[str, ...]) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    if _splits(folder):
+        yield folder, names
+    elif len(names) < _DEEPEST:
+        for child in trees.children(folder):
+            if child.is_dir():
+                yield from _folders(child, (*names, child.name))
+
+
+def choose(root: str | Path, collection: str | None = None) -> str:
+    """Say which collection under `root` is meant: the one named, else B2NERD, else the only one."""
+    found = collections(root)
+    named = ", ".join(sorted(name for name in found if name))
+    if collection is not None:
+        if collection not in found:
+            hint = f"it has {named}" if named else "its data sets are in none; leave the option out"
+            raise DataError(f"{root}: no collection {collection!r} in it", hint)
+        return collection
+    for usual in (CHOSEN, ""):
+        if usual in found:
+            return usual
+    if len(found) > 1:
+        raise DataError(f"{root}: holds several collections: {named}", "choose with --collection")
+    return next(iter(found))
+
+
+def within(root: str | Path, collection: str) -> Path:
+    """The folder of a collection, which may stand in an archive; DataError if it is not there."""
+    folder, _, _ = collections(root)[choose(root, collection)][0]
+    return Path(str(folder)).parent.parent
+
+
+def datasets(
+    root: str | Path,
+    collection: str | None = None,
+    on_problem: Callable[[str], None] | None = None,
+) -> list[DataSet]:
+    """Find the data sets of a collection in a folder or archive, by task and name.
+
+    A set whose labels.json cannot be used raises, unless `on_problem` takes it in words; the set
+    then comes without labels.
+    """
+    chosen = collections(root)[choose(root, collection)]
+    found = [dataset(*each, on_problem) for each in chosen]
+    return sorted(found, key=lambda each: (each.task, each.name))
+
+
+def _splits(folder: Place) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if (folder / f"{split}.json").is_file())
 
 
-def _dataset(folder: Path) -> DataSet:
-    task = folder.resolve().parent.name
-    parts = task.split("_")
-    path = folder / "labels.json"
+def dataset(
+    folder: Place, task: str, name: str, on_problem: Callable[[str], None] | None = None
+) -> DataSet:
+    """Look at one data set's folder. A labels.json that cannot be used is a problem, or raises."""
+    labels: tuple[str, ...] = ()
+    roles: dict[str, tuple[str, ...]] = {}
+    try:
+        labels, roles = _labels(folder / "labels.json")
+    except DataError as error:
+        if on_problem is None:
+            raise
+        on_problem(error.message)
+    _, _, language = task.partition("_")
+    language = language.partition("_")[0] or "en"
+    return DataSet(task, name, language, folder, labels, _splits(folder), roles)
+
+
+def _labels(path: Place) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Read a labels.json: labels in their order, and of event types their roles."""
     if not path.is_file():
         raise DataError(f"{path}: missing", 'list the data set\'s labels: ["person", ...]')
     labels = _load(path)
@@ -79,15 +160,7 @@ def _dataset(folder: Path) -> DataSet:
             roles[label] = tuple(names)
         labels = list(labels)
     _check_labels(labels, str(path))
-    return DataSet(
-        task=task,
-        name=folder.resolve().name,
-        language=parts[1] if len(parts) > 1 else "en",
-        path=folder,
-        labels=tuple(labels),
-        splits=_splits(folder),
-        roles=roles,
-    )
+    return tuple(labels), roles
 
 
 def _check_labels(labels: object, where: str) -> None:
@@ -99,7 +172,7 @@ def _check_labels(labels: object, where: str) -> None:
             raise DataError(f"{where}: {label!r} is not a label")
 
 
-def split_path(dataset: DataSet, split: str) -> Path:
+def split_path(dataset: DataSet, split: str) -> Place:
     """Name a split's file; dev stands in for a missing train, nothing for a missing test."""
     if split == "train" and split not in dataset.splits:
         split = "dev"
@@ -109,19 +182,81 @@ def split_path(dataset: DataSet, split: str) -> Path:
 
 
 def read_split(
-    dataset: DataSet, split: str, on_problem: Callable[[str], None] | None = None
+    dataset: DataSet, split: str, on_problem: Callable[[Misfit], None] | None = None
 ) -> Iterator[Document]:
     """Read a split's documents; ids are row numbers from 0.
 
     Without `on_problem` the first misfit between a row and its labels or offsets raises; with it
-    each is handed over in words, and the mention stays, without a place if that was wrong.
+    each is handed over in words, and the mention stays, without a place if that was wrong. A row
+    that is no document raises either way.
     """
-    path = split_path(dataset, split)
-    rows = _load(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: {json_type(rows)}, not a list of rows")
-    for number, row in enumerate(rows):
-        yield _document(dataset, row, number, f"{path}:{number}", on_problem or _refuse)
+    for item in read_file(dataset, split_path(dataset, split), on_problem or _refuse):
+        if isinstance(item, BadRecord):
+            raise DataError(f"{item.origin}: {item.message}", item.hint)
+        yield item
+
+
+def read_file(
+    dataset: DataSet, path: Place, on_problem: Callable[[Misfit], None]
+) -> Iterator[Document | BadRecord]:
+    """Read the rows of one file of a data set; one that is no document is a BadRecord.
+
+    Where the file itself breaks off, a last BadRecord says so.
+    """
+    number = -1
+    with trees.opened(path) as stream:
+        try:
+            for number, element in enumerate(json_array.elements(stream)):
+                yield _row(dataset, element, number, path, on_problem)
+        except ArrayError as error:
+            where = f"line {error.line}, behind row {number}: " if number >= 0 else ""
+            yield BadRecord(str(path), where + error.message)
+
+
+def count_rows(path: Place) -> int:
+    """Count the rows of a file without reading what is in them; a broken end is left out."""
+    count = 0
+    with trees.opened(path) as stream, suppress(ArrayError):
+        for _ in json_array.elements(stream):
+            count += 1
+    return count
+
+
+def _row(
+    dataset: DataSet,
+    element: Element,
+    number: int,
+    path: Place,
+    on_problem: Callable[[Misfit], None],
+) -> Document | BadRecord:
+    origin = f"{path}:{number}"
+    try:
+        row = orjson.loads(element.raw)
+        return _document(dataset, row, number, origin, on_problem)
+    except orjson.JSONDecodeError as error:
+        column = error.colno + (element.column - 1 if error.lineno == 1 else 0)
+        message = f"malformed JSON at line {element.line + error.lineno - 1}, column {column}"
+        if not element.ended:
+            message = f"malformed JSON: the row that begins on line {element.line} does not end"
+        return BadRecord(origin, f"{message}: {error.msg}" if element.ended else message)
+    except RowError as error:
+        return BadRecord(origin, error.message, error.hint)
+
+
+class RowError(DataError):
+    """A row that is no document."""
+
+
+class Misfit(str):
+    """What does not fit within a row, in words; `kind` is type or offsets."""
+
+    kind: str
+
+    def __new__(cls, kind: str, words: str) -> Self:
+        """Put a problem in words that begin with its file and row."""
+        misfit = super().__new__(cls, words)
+        misfit.kind = kind
+        return misfit
 
 
 def _refuse(problem: str) -> None:
@@ -129,27 +264,31 @@ def _refuse(problem: str) -> None:
 
 
 def _document(
-    dataset: DataSet, row: Any, number: int, origin: str, report: Callable[[str], None]
+    dataset: DataSet, row: Any, number: int, origin: str, report: Callable[[Misfit], None]
 ) -> Document:
     if not isinstance(row, dict):
-        raise DataError(f"{origin}: {json_type(row)}, not an object")
+        raise RowError(f"{json_type(row)}, not an object")
     text = row.get("sentence")
     if not isinstance(text, str):
-        raise DataError(f"{origin}: 'sentence' is {json_type(text)}, not a string")
+        raise RowError(f"'sentence' is {json_type(text)}, not a string")
     labels = row.get("labels")
     if labels is not None:
-        _check_labels(labels, origin)
+        try:
+            _check_labels(labels, "'labels'")
+        except DataError as error:
+            raise RowError(error.message) from None
     annotations = row.get("entities")
     if annotations is None and dataset.kind == "EE":
         entities = mentions = None
     elif isinstance(annotations, list):
         # Only where entities are the task are their types the labels.
         known = set(labels or dataset.labels) if dataset.kind == "NER" else None
+        known = known or None
         pairs = list(_annotations(annotations, text, known, origin, report))
         mentions = tuple(mention for mention, _ in pairs)
         entities = tuple(entity for _, entity in pairs if entity)
     else:
-        raise DataError(f"{origin}: 'entities' is {json_type(annotations)}, not a list")
+        raise RowError(f"'entities' is {json_type(annotations)}, not a list")
     return Document(
         id=str(number),
         text=text,
@@ -167,31 +306,32 @@ def _annotations(
     text: str,
     known: set[str] | None,
     origin: str,
-    report: Callable[[str], None],
+    report: Callable[[Misfit], None],
 ) -> Iterator[tuple[Mention, Entity | None]]:
     for item in annotations:
-        name, label = _name_and_type(item, origin)
+        name, label = _name_and_type(item)
         if label in DROPPED:
             continue
         if known is not None and label not in known:
-            report(f"{origin}: type {label!r} is not among the labels")
+            report(Misfit("type", f"{origin}: type {label!r} is not among the labels"))
         pos, entity = item.get("pos"), None
         if pos:
             if _fits(pos, name, text):
                 entity = Entity(pos[0], pos[1], label, name, how="given")
             else:
-                report(f"{origin}: pos {pos!r} of {name!r} is {_at(pos, text)} in the sentence")
+                found = f"{origin}: pos {pos!r} of {name!r} is {_at(pos, text)} in the sentence"
+                report(Misfit("offsets", found))
         yield Mention(label, name), entity
 
 
-def _name_and_type(item: object, origin: str) -> tuple[str, str]:
+def _name_and_type(item: object) -> tuple[str, str]:
     if not isinstance(item, dict):
-        raise DataError(f"{origin}: an entity is {json_type(item)}, not an object")
+        raise RowError(f"an entity is {json_type(item)}, not an object")
     for key in ("name", "type"):
         if not isinstance(item.get(key), str):
-            raise DataError(f"{origin}: an entity's {key!r} is {json_type(item.get(key))}")
+            raise RowError(f"an entity's {key!r} is {json_type(item.get(key))}")
     if not item["name"] and item["type"] not in DROPPED:
-        raise DataError(f"{origin}: an entity's 'name' is empty")
+        raise RowError("an entity's 'name' is empty")
     return item["name"], item["type"]
 
 
@@ -207,13 +347,11 @@ def _at(pos: Any, text: str) -> str:
     return repr(text[max(pos[0], 0) : max(pos[1], 0)]) if _is_span(pos) else "no span"
 
 
-def _load(path: Path) -> Any:
+def _load(path: Place) -> Any:
+    with trees.opened(path) as stream:
+        content = stream.read()
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    try:
-        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        return orjson.loads(content.removeprefix(json_array.BOM))
     except orjson.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: malformed JSON at column {error.colno}: {error.msg}"

@@ -1,0 +1,411 @@
+"""`b2ner data`: look at data sets, and make them.
+
+Each command parses its options, calls one function and shows the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from b2ner_cli import console
+from b2ner_cli.document import BadRecord
+from b2ner_cli.errors import DataError, UsageError
+from b2ner_cli.options import (
+    Adapter,
+    Collection,
+    Device,
+    Dtype,
+    Model,
+    Quiet,
+    Revision,
+    Verbose,
+)
+
+if TYPE_CHECKING:
+    from b2ner_cli.data import statistics
+    from b2ner_cli.data.sections import Section
+    from b2ner_cli.data.writing import Part
+
+app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
+
+_SHOWN = 20  # records that cannot be read which are named; the others are counted
+
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="Data sets in B2NERD layout, a folder or zip, or a file: "
+                   ".json, .jsonl (ours, spaCy, Prodigy), .conll, .csv, .parquet."),
+]  # fmt: skip
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="b2nerd, jsonl, conll, csv or parquet; by default by suffix."),
+]
+Target = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for data sets; for a file, a file.")
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", "-t", help="b2nerd, jsonl, spacy, conll or parquet; by default the same "
+                 "format again, or by suffix of a file."),
+]  # fmt: skip
+Name = Annotated[str | None, typer.Option(help="What to call the set that is in a file.")]
+Lang = Annotated[str, typer.Option(help="Language of the set that is in a file.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite sets that are there already.")]
+Seed = Annotated[int, typer.Option(help="Another seed draws other documents.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class _Bad:
+    """Names the first records that cannot be read, and counts all."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, record: BadRecord) -> None:
+        self.count += 1
+        if self.count <= _SHOWN:
+            console.show_bad_record(record)
+
+    def finish(self) -> None:
+        """Say how many there were in all; they make the exit code 1."""
+        if self.count > _SHOWN:
+            console.note(f"{self.count:,} records could not be read")
+        if self.count:
+            raise typer.Exit(1)
+
+
+@app.command(epilog="b2ner data stats B2NERD_data.zip --by type")
+def stats(
+    path: Data,
+    collection: Collection = None,
+    by: Annotated[str | None, typer.Option(metavar="dataset|type", help="A row for each.")] = None,
+    from_: From = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Count data sets, types and documents, by split and language."""
+    from b2ner_cli.data import statistics
+    from b2ner_cli.data.sections import Source, sections
+
+    console.set_up_logging(quiet, verbose)
+    if by not in (None, "dataset", "type"):
+        raise UsageError(f"--by {by}: not a way to count", "choose dataset or type")
+    bad = _Bad()
+    every = statistics.count_all(sections(Source(path, collection, from_)), path, bad)
+    if as_json:
+        counted = statistics.as_dict(every, path, collection)
+        typer.echo(json.dumps(counted, ensure_ascii=False, indent=2))
+    else:
+        console.print_table(statistics.table(every, by))
+    if not quiet:
+        _remarks(every)
+    bad.finish()
+
+
+def _remarks(every: list[statistics.Counts]) -> None:
+    if misfits := sum(counts.misfits for counts in every):
+        console.note(f"{misfits:,} annotations do not fit their text or labels: b2ner data check")
+    for counts in every:
+        if not counts.documents:
+            console.note(f"{counts.key}: its {counts.split} split holds no documents")
+    has_raw = [counts for counts in every if counts.raw is not None]
+    if has_raw and len(has_raw) < len(every):
+        console.note(f"raw rows are known of {len(has_raw)} of {len(every)} splits only")
+
+
+@app.command(epilog="b2ner data check B2NERD_data.zip | grep offsets")
+def check(
+    path: Data,
+    collection: Collection = None,
+    from_: From = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Name every row that is not as it should be: offsets, types, names, repeats, leaks.
+
+    Prints FILE:ROW, the kind of fault and what is wrong, a line each; rows count from 0. Exits
+    with 1 where there are faults; unused labels and separators in names are notes, and none.
+    """
+    from b2ner_cli.data import checks
+    from b2ner_cli.data.sections import Source, sections
+
+    console.set_up_logging(quiet, verbose)
+    kinds: Counter[str] = Counter()
+    unusable: list[str] = []
+    found = sections(Source(path, collection, from_), unusable.append)
+    faults = [checks.Finding("labels", *line.split(": ", 1)) for line in unusable]
+    failed = bool(faults)
+    for finding in chain(faults, checks.check(found)):
+        kinds[finding.kind] += 1
+        failed = failed or finding.is_fault
+        if as_json:
+            typer.echo(json.dumps(finding._asdict(), ensure_ascii=False))
+        else:
+            typer.echo(f"{finding.where}: {finding.kind}: {finding.message}")
+    if not quiet:
+        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        console.note(f"{len(found):,} splits: {named or 'nothing found'}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="b2ner data convert reviews.jsonl --to b2nerd -o mine")
+def convert(
+    path: Data,
+    output: Target,
+    to: To = None,
+    collection: Collection = None,
+    from_: From = None,
+    name: Name = None,
+    lang: Lang = "en",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Write data sets in another format; names without offsets are looked for in the text."""
+    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
+    _write(job, _whole)
+
+
+@app.command(epilog="b2ner data split reviews.jsonl --dev 0.1 --test 500 --to b2nerd -o mine")
+def split(
+    path: Data,
+    output: Target,
+    dev: Annotated[float, typer.Option(help="Share of the texts below 1, else a number.")] = 0.0,
+    test: Annotated[float, typer.Option(help="Share of the texts below 1, else a number.")] = 0.0,
+    seed: Seed = 23,
+    to: To = None,
+    collection: Collection = None,
+    from_: From = None,
+    name: Name = None,
+    lang: Lang = "en",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Split dev and test off the training documents; equal texts stay in one split."""
+    from b2ner_cli.data import choosing
+
+    shares = choosing.Shares(dev, test, seed)
+    note = (lambda line: None) if quiet else console.note
+    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose, folder=True)
+    _write(job, lambda found, bad: choosing.split(found, shares, bad, note))
+
+
+@app.command(epilog="b2ner data sample B2NERD_data.zip -n 500 --per-type 50 -o small")
+def sample(
+    path: Data,
+    output: Target,
+    number: Annotated[
+        int | None, typer.Option("--number", "-n", min=1, help="Documents of each split, at most.")
+    ] = None,
+    per_type: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Documents with a type, at most, unless they come for another type; "
+            "no entity is a type of its own.",
+        ),
+    ] = None,
+    seed: Seed = 23,
+    to: To = None,
+    collection: Collection = None,
+    from_: From = None,
+    name: Name = None,
+    lang: Lang = "en",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Draw documents at random, or so that types are balanced; the same ones for a seed."""
+    from b2ner_cli.data import choosing
+
+    if number is None and per_type is None:
+        raise UsageError("how many documents?", "say --number, --per-type, or both")
+    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
+    _write(job, lambda found, bad: choosing.sample(found, number, per_type, seed, bad))
+
+
+@app.command(epilog="b2ner data conflicts B2NERD_data.zip --collection B2NERD_all --top 30")
+def conflicts(
+    path: Data,
+    collection: Collection = None,
+    split: Annotated[
+        str | None, typer.Option(help="Compare only train, dev or test; by default all.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Pairs to show.")] = 20,
+    least: Annotated[int, typer.Option(min=1, help="Places found that a pair needs.")] = 10,
+    examples: Annotated[int, typer.Option(min=0, help="Examples of each pair.")] = 3,
+    surfaces: Annotated[int, typer.Option(min=1, help="Surfaces of a label of a set.")] = 2000,
+    documents: Annotated[int, typer.Option(min=1, help="Documents drawn of a set.")] = 5000,
+    seed: Seed = 23,
+    from_: From = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Rank labels that two sets share but annotate differently, with examples.
+
+    What one set annotates is looked for in the other: agree, other label, differ in extent, miss.
+    """
+    from b2ner_cli.data import conflicts as screening
+    from b2ner_cli.data.sections import Source, sections
+
+    console.set_up_logging(quiet, verbose)
+    found = sections(Source(path, collection, from_))
+    if split is not None:
+        found = [section for section in found if section.split == split]
+    if len({section.key for section in found}) < 2:
+        raise UsageError(f"{path}: fewer than two data sets to compare")
+    bad = _Bad()
+    limits = screening.Limits(surfaces, documents, examples, seed)
+    pairs = screening.screen(found, limits, bad)
+    if as_json:
+        made = screening.as_dicts(pairs, least)[:top]
+        typer.echo(json.dumps(made, ensure_ascii=False, indent=2))
+    else:
+        console.print_table(screening.table(pairs, least)[: top + 1])
+        for pair in screening.between(pairs, least)[:top] if examples else ():
+            typer.echo(f"\n{pair.label}: {pair.a}, looked for in {pair.b}")
+            for e in pair.examples:
+                theirs = f" ({e.theirs})" if e.theirs else ""
+                around = " ".join(e.text.split())
+                typer.echo(f"  {e.verdict}{theirs}: {e.surface} | {around} | {e.where}")
+    bad.finish()
+
+
+@app.command(epilog="b2ner data standardise mine --map names.json -o standard")
+def standardise(
+    path: Data,
+    output: Target,
+    map_: Annotated[
+        Path,
+        typer.Option(
+            "--map",
+            help='JSON: {"NER_en_games": {"player": "person -> player"}}; * for '
+            "all sets, null takes a label away.",
+        ),
+    ],
+    to: To = None,
+    collection: Collection = None,
+    from_: From = None,
+    name: Name = None,
+    lang: Lang = "en",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Rename labels, data set by data set; write the result as new data sets."""
+    from b2ner_cli.data import renaming
+
+    names = renaming.read(map_)
+    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
+    _write(job, lambda found, bad: renaming.standardise(found, names, bad))
+
+
+@app.command(epilog="b2ner data prune B2NERD_data.zip --per-type 50 -o small")
+def prune(
+    path: Data,
+    output: Target,
+    per_type: Annotated[
+        int, typer.Option(min=1, help="Documents to keep of a type; no entity is one, too.")
+    ],
+    by: Annotated[
+        str, typer.Option(help="meaning: the model's hidden states; words: needs no model.")
+    ] = "meaning",
+    model: Model = None,
+    adapter: Adapter = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    to: To = None,
+    collection: Collection = None,
+    from_: From = None,
+    name: Name = None,
+    lang: Lang = "en",
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Keep documents that cover the types and differ in meaning, of each split of each set."""
+    if by not in ("meaning", "words"):
+        raise UsageError(f"--by {by}: not a way to compare texts", "choose meaning or words")
+    show = (lambda line: None) if quiet else console.note
+    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
+
+    def choose(found: list[Section], bad: _Bad) -> Iterable[Part]:
+        # Only now, when the data has been found: torch and a model take their time.
+        from b2ner_cli.data import pruning
+
+        embed: pruning.Embed = pruning.by_words
+        if by == "meaning":
+            from b2ner_cli import backbone
+
+            loaded = backbone.load(model, adapter, revision=revision, device=device, dtype=dtype)
+            embed = pruning.by_meaning(loaded)
+        return pruning.prune(found, per_type, embed, bad, show)
+
+    _write(job, choose)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The options of the commands that write data sets."""
+
+    path: Path
+    output: Path
+    to: str | None
+    collection: str | None
+    format: str | None
+    name: str | None
+    language: str
+    force: bool
+    quiet: bool
+    verbose: int
+    folder: bool = False  # whatever is read, a folder of sets is written
+
+
+def _write(job: _Job, choose: Callable[[list[Section], _Bad], Iterable[Part]]) -> None:
+    """Read sections, choose of them what is to be written, and say what was."""
+    from b2ner_cli.data import writing
+    from b2ner_cli.data.sections import Source, by_suffix, sections
+
+    console.set_up_logging(job.quiet, job.verbose)
+    found = sections(Source(job.path, job.collection, job.format, job.name, job.language))
+    single = found[0].file == job.path
+    kind = job.to or (single and by_suffix(job.output)) or writing.own_format(found[0])
+    folder = job.folder or not single or kind == "b2nerd"
+    writing.check_target(kind, job.output, job.path, folder=folder, force=job.force)
+    bad = _Bad()
+    parts = choose(found, bad)
+    if folder:
+        written = writing.write_folder(parts, job.output, kind)
+    else:
+        documents = (document for _, each in parts for document in each)
+        written = writing.write_file(documents, job.output, kind, force=job.force)
+    if not job.quiet:
+        for what, count in written.lost.items():
+            if count:
+                console.note(f"left out: {count:,} {what}")
+        console.note(
+            f"wrote {written.documents:,} documents with {written.entities:,} entities to "
+            f"{job.output} ({len(written.files):,} files)"
+        )
+    if not written.documents:
+        raise DataError(f"{job.path}: no documents to write", "b2ner data stats counts what is")
+    bad.finish()
+
+
+def _whole(found: list[Section], bad: _Bad) -> Iterable[Part]:
+    from b2ner_cli.data.writing import readable
+
+    return ((section, readable(section, bad)) for section in found)

@@ -1,0 +1,113 @@
+"""Parts of data sets: splits cut off their training documents, and random samples.
+
+Which part a document goes to depends on its text and the seed alone, so equal texts stay
+together and nothing of a test split is trained on. Only numbers are kept in memory: a section is
+read once to choose and once to write.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from b2ner_cli.corpus import Caps, balanced
+from b2ner_cli.data.sections import Section, digest
+from b2ner_cli.data.writing import Part, readable
+from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.errors import DataError, UsageError
+from b2ner_cli.tasks import SEED
+
+OnBad = Callable[[BadRecord], None]
+NO_CAP = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much goes to dev and test: below 1 a share of the texts, from 1 on their number."""
+
+    dev: float = 0.0
+    test: float = 0.0
+    seed: int = SEED
+
+    def __post_init__(self) -> None:
+        for name, share in (("--dev", self.dev), ("--test", self.test)):
+            if share < 0 or (share > 1 and share != int(share)):
+                raise UsageError(f"{name} {share:g}: neither a share nor a number of documents")
+        if not self.dev and not self.test:
+            raise UsageError("nothing to split off", "say how much: --dev 0.1 --test 500")
+
+
+def split(
+    found: Sequence[Section], shares: Shares, on_bad: OnBad, note: Callable[[str], None]
+) -> Iterator[Part]:
+    """Cut dev and test off each set's train split; a split that is there already is kept."""
+    for key, sections in groupby(found, key=lambda section: section.key):
+        parts = {section.split: section for section in sections}
+        kept = [name for name in ("dev", "test") if name in parts]
+        wanted = _left(shares, kept)
+        if "train" not in parts:
+            note(f"{key} has no train split; it stays as it is")
+        elif kept:
+            note(f"{key} has a {' and a '.join(kept)} split already; kept")
+        for name, section in parts.items():
+            if name != "train" or wanted is None:
+                yield section, readable(section, on_bad)
+            else:
+                yield from _cut(section, wanted, on_bad)
+
+
+def _left(shares: Shares, there: Collection[str]) -> Shares | None:
+    """What is still to be cut where some splits are there; None for nothing."""
+    dev = 0.0 if "dev" in there else shares.dev
+    test = 0.0 if "test" in there else shares.test
+    return Shares(dev, test, shares.seed) if dev or test else None
+
+
+def _cut(section: Section, shares: Shares, on_bad: OnBad) -> Iterator[Part]:
+    def place(document: Document) -> int:
+        return digest(document.text, shares.seed)
+
+    texts = array("Q", sorted({place(document) for document in readable(section, on_bad)}))
+    test, dev = (_number(share, len(texts)) for share in (shares.test, shares.dev))
+    if test + dev >= len(texts):
+        raise DataError(
+            f"{section.file}: {len(texts):,} texts, of which {test + dev:,} are to be split off",
+            "leave some to train on",
+        )
+    edges = {"test": (0, test), "dev": (test, test + dev), "train": (test + dev, len(texts))}
+    for name in ("train", "dev", "test"):
+        first, last = edges[name]
+        if first < last:
+            low, high = texts[first], texts[last - 1]
+            chosen = (d for d in readable(section) if low <= place(d) <= high)
+            yield replace(section, split=name), chosen
+
+
+def _number(share: float, texts: int) -> int:
+    return round(share * texts) if share < 1 else int(share)
+
+
+def sample(
+    found: Sequence[Section], number: int | None, per_type: int | None, seed: int, on_bad: OnBad
+) -> Iterator[Part]:
+    """Draw documents of each section, in their order in the file.
+
+    At most `number`, and with `per_type` only such as hold a type that is still short of it;
+    documents without entities are a type of their own.
+    """
+    caps = Caps(number or NO_CAP, per_type or NO_CAP, empty=1.0)
+    for section in found:
+        labels = [
+            {m.label for m in document.mentions or ()} or {""}
+            for document in readable(section, on_bad)
+        ]
+        rng = random.Random(f"{seed}/{section.key}/{section.split}")
+        yield section, only(section, set(balanced(labels, caps, rng)))
+
+
+def only(section: Section, rows: Collection[int]) -> Iterator[Document]:
+    """The documents of a section with these numbers, counted from 0 among those readable."""
+    return (document for row, document in enumerate(readable(section)) if row in rows)
