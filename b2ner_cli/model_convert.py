@@ -50,6 +50,12 @@ def convert(
         if folder is not None and folder.exists() and not force:
             raise OutputError(f"{folder} exists", "choose another place, or --force to replace it")
     found = _locate(source, model, revision, weights=merged is not None)
+    kind = _object(found.directory / "config.json").get("model_type")
+    if kind not in (internlm2.MODEL_TYPE, "llama"):
+        raise ModelError(
+            f"{found.name} is {kind}, not InternLM2: there is nothing to convert",
+            "other engines read it, and adapters of it, as they are",
+        )
     if found.adapter is None:
         if merged is not None:
             raise ModelError(f"{source} is a model: there is no adapter to merge", "drop --merged")
@@ -119,9 +125,6 @@ def write_model(source: Source, target: Path, dtype: str = "auto") -> str:
         stored if dtype == "auto" else backbone.DTYPES[backbone.choose_dtype(dtype, "cpu").value]
     )
     network, tokenizer = backbone.load_parts(source, stored if source.adapter else wanted)
-    kind = network.config.model_type
-    if kind not in (internlm2.MODEL_TYPE, "llama"):
-        raise ModelError(f"{source.name} is {kind}, not InternLM2", "there is nothing to convert")
     if source.adapter:
         adapters.merge(network, source.adapter, wanted)
     with _folder(target) as work:

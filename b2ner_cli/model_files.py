@@ -23,7 +23,7 @@ import xxhash
 
 from b2ner_cli import mini
 from b2ner_cli.errors import ModelError
-from b2ner_cli.released import RELEASED, pinned
+from b2ner_cli.released import RELEASED, is_hub_name, pinned
 
 _WEIGHED = {".json", ".safetensors", ".gguf", ".model"}
 _SMALL = ["*.json", "*.model", "*.txt"]
@@ -205,7 +205,7 @@ def _implied(
     model, base_revision = base_of(path)
     if model != mini.NAME:
         reasons.append(f"model {model}: named by adapter {adapter}")
-        if not Path(model).exists() and not _is_hub_name(model):
+        if not Path(model).exists() and not is_hub_name(model):
             raise ModelError(
                 f"adapter {adapter} is for {model}, which is not here",
                 "say where that model is: --model DIR",
@@ -225,7 +225,7 @@ def _model_path(
             "pickle checkpoints (.bin, .pt) can run code; convert them to safetensors",
         )
     if not path.is_dir():
-        if not _is_hub_name(model):
+        if not is_hub_name(model):
             raise ModelError(
                 f"no model {model!r}",
                 "give a directory, a .gguf file, a hub name, or one of "
@@ -259,7 +259,7 @@ def _adapter_path(adapter: str, revision: str | None, reasons: list[str]) -> Pat
     if path.is_file():
         raise ModelError(f"adapter {adapter} is a file", "give the directory it stands in")
     if not path.is_dir():
-        if not _is_hub_name(adapter):
+        if not is_hub_name(adapter):
             raise ModelError(f"no adapter {adapter!r}", "give a directory or a hub name")
         path = _from_hub(adapter, revision, "adapter", True, reasons)
     if not (path / "adapter_config.json").is_file():
@@ -270,10 +270,6 @@ def _adapter_path(adapter: str, revision: str | None, reasons: list[str]) -> Pat
             "pickle adapters (.bin) can run code and are not read; save it as safetensors",
         )
     return path
-
-
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _from_hub(

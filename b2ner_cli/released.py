@@ -64,18 +64,19 @@ def doubts(model: str, directory: Path, adapter: Path) -> list[str]:
     Looks for a chat model under an adapter of a base model, for another name than the adapter's
     base has, and for a tokenizer beside the adapter that is not the model's.
     """
-    config = _object(adapter / "adapter_config.json")
+    config = small_object(adapter / "adapter_config.json")
     base = str(config.get("base_model_name_or_path") or "")
     found = []
     if "chat" not in base.lower():
-        ends = _object(directory / "generation_config.json").get("eos_token_id")
+        ends = small_object(directory / "generation_config.json").get("eos_token_id")
         named = "chat" in model.lower() or "chat" in directory.name.lower()
         if named or (isinstance(ends, list) and _chat_end(directory) in ends):
             found.append(
                 f"{model} looks like a chat model, but adapter {adapter} was trained on "
                 f"{base or 'a base model'}: answers will be worse than they should be"
             )
-    if _is_hub_name(base) and _is_hub_name(model) and base.lower() != model.lower():
+    local = Path(base).exists() or Path(model).exists()
+    if not local and is_hub_name(base) and is_hub_name(model) and base.lower() != model.lower():
         found.append(f"adapter {adapter} was trained on {base}, not on {model}")
     brought, own = adapter / "tokenizer.model", directory / "tokenizer.model"
     if brought.is_file() and own.is_file() and brought.read_bytes() != own.read_bytes():
@@ -87,18 +88,20 @@ def doubts(model: str, directory: Path, adapter: Path) -> list[str]:
 
 
 def _chat_end(directory: Path) -> int | None:
-    tokens = _object(directory / "tokenizer_config.json").get("added_tokens_decoder")
+    tokens = small_object(directory / "tokenizer_config.json").get("added_tokens_decoder")
     for number, token in tokens.items() if isinstance(tokens, dict) else ():
         if isinstance(token, dict) and token.get("content") == _CHAT_END and number.isdecimal():
             return int(number)
     return None
 
 
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form of a repository's on the hub, a revision behind it or not."""
+    name = name.partition("@")[0]
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
-def _object(path: Path) -> dict[str, Any]:
+def small_object(path: Path) -> dict[str, Any]:
     """A small JSON object, empty where there is none to read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

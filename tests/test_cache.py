@@ -287,15 +287,15 @@ def test_a_killed_process_leaves_what_it_committed(tmp_path, caplog):
     [
         ("linux", {"B2NER_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x"}, "/c"),
         ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/b2ner"),
-        ("linux", {"B2NER_CACHE_DIR": ""}, "/home/u/.cache/b2ner"),
-        ("darwin", {}, "/home/u/Library/Caches/b2ner"),
+        ("linux", {"B2NER_CACHE_DIR": ""}, "/data/.cache/b2ner"),
+        ("darwin", {}, "/data/Library/Caches/b2ner"),
         ("win32", {"LOCALAPPDATA": "/l"}, "/l/b2ner"),
     ],
 )
 def test_cache_directory(monkeypatch, platform, variables, expected):
     for name in ("B2NER_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/home/u", **variables}.items():
+    for name, value in {"HOME": "/data", **variables}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(module.sys, "platform", platform)
     assert cache_directory() == Path(expected)

@@ -16,12 +16,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from b2ner_cli import backbone as backbones
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
 from b2ner_cli.engine.completions import Speller, is_out_of_memory
-from b2ner_cli.errors import B2nerError, UsageError
+from b2ner_cli.errors import B2nerError
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.prompts import Prompt, render
 from tests.tiny import VOCABULARY, tiny_model
 
-ARCHITECTURES = ("llama", "gemma3", "qwen2", "mistral")
+ARCHITECTURES = ("llama", "gemma2", "gemma3", "qwen2", "mistral")
 PERSON = LabelSet(("person",))
 CITIES = LabelSet(("city", "river", "person"), {"city": "a place"})
 
@@ -96,9 +96,7 @@ def answers(engine, asked, answered=()):
 def same(one, other):
     assert len(one) == len(other)
     for left, right in zip(one, other, strict=True):
-        assert dataclasses.replace(left, logprobs=(), ends=()) == dataclasses.replace(
-            right, logprobs=(), ends=()
-        )
+        assert left._replace(logprobs=(), ends=()) == right._replace(logprobs=(), ends=())
         assert left.ends == right.ends
         assert left.logprobs == pytest.approx(right.logprobs, abs=1e-4)
 
@@ -554,8 +552,6 @@ def test_engines_are_opened_by_name(load):
     plain = open_engine("plain", load("llama"), batch_tokens=4096)
     assert isinstance(plain, PlainEngine)
     assert plain.rows == 8
-    with pytest.raises(UsageError, match="no engine 'vllm'"):
-        open_engine("vllm", load("llama"))
 
 
 def test_engines_share_their_identity_which_names_what_answers_depend_on(load):

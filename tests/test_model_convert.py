@@ -213,6 +213,8 @@ def test_an_adapter_of_a_llama_base(tmp_path, tiny_llama):
 def test_models_that_are_not_converted(tmp_path, tiny_gemma):
     with pytest.raises(ModelError, match="is gemma3_text, not InternLM2"):
         convert(tiny_gemma, tmp_path / "a")
+    with pytest.raises(ModelError, match="is gemma3_text, not InternLM2"):
+        convert(tiny_adapter(tmp_path / "adapter", tiny_gemma), tmp_path / "a", model=tiny_gemma)
     with pytest.raises(ModelError, match="no adapter to merge"):
         convert(BASE, tmp_path / "a", merged=tmp_path / "b")
 

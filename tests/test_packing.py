@@ -28,7 +28,7 @@ GROUPS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma3", "mistral", "qwen2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gemma3", "mistral", "qwen2"])
 def adapted(request, tmp_path_factory):
     """A tiny model with a LoRA in double precision, and its tokenizer."""
     directory = tiny_model(tmp_path_factory.mktemp("model"), request.param)

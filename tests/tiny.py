@@ -39,7 +39,7 @@ def tiny_tokenizer():
 
 
 def tiny_config(architecture, **more):
-    """Two layers; `gemma3` mixes sliding and full attention, `mistral` slides in every layer."""
+    """Two layers; gemma2 and gemma3 mix sliding and full attention, mistral slides in each."""
     common = {
         "vocab_size": VOCABULARY,
         "hidden_size": 48,
@@ -53,11 +53,15 @@ def tiny_config(architecture, **more):
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 2,
-        "tie_word_embeddings": architecture == "gemma3",
+        "tie_word_embeddings": architecture.startswith("gemma"),
     }
-    if architecture == "gemma3":
+    if architecture.startswith("gemma"):
         layers = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
-        return transformers.Gemma3TextConfig(**{**common, **layers, **more})
+        if architecture == "gemma3":
+            return transformers.Gemma3TextConfig(**{**common, **layers, **more})
+        # an attention soft cap that bites: scores are far larger
+        caps = {"attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 1}
+        return transformers.Gemma2Config(**{**common, **layers, **caps, **more})
     if architecture == "mistral":
         return transformers.MistralConfig(**{**common, "sliding_window": 16, **more})
     if architecture == "qwen2":

@@ -176,15 +176,10 @@ class _Going:
 
     def _hide(self, window: int | None) -> torch.Tensor:
         """What a row may not see, being other rows' or too far back. *Shape:* (R, 1, 1, P + S)"""
-        known = self._hidden.get(window)
-        if known is None:
-            length, places = self._prefix.length, self._places[:, None]
-            keys = torch.arange(-length, self._reach, device=places.device)
-            known = keys > places
-            if window is not None:
-                known |= places - keys >= window
-            known = self._hidden[window] = known[:, None, None]
-        return known
+        if window not in self._hidden:
+            unseen = _unseen(self._places, self._prefix.length, self._reach, window)
+            self._hidden[window] = unseen[:, None, None]
+        return self._hidden[window]
 
 
 class _New:
@@ -236,15 +231,17 @@ class _New:
 
     def _hide(self, window: int | None) -> torch.Tensor:
         """What an own position may not see. *Shape:* (U, P + U)"""
-        known = self._hidden.get(window)
-        if known is None:
-            columns = torch.arange(self._width, device=self._index.device)[:, None]
-            keys = torch.arange(-self._prefix.length, self._width, device=columns.device)
-            known = keys > columns
-            if window is not None:
-                known |= columns - keys >= window
-            self._hidden[window] = known
-        return known
+        if window not in self._hidden:
+            places = torch.arange(self._width, device=self._index.device)
+            self._hidden[window] = _unseen(places, self._prefix.length, self._width, window)
+        return self._hidden[window]
+
+
+def _unseen(places: torch.Tensor, prefix: int, reach: int, window: int | None) -> torch.Tensor:
+    """What queries at these own positions may not see. *Shape:* (queries, prefix + reach)"""
+    keys = torch.arange(-prefix, reach, device=places.device)
+    back = places[:, None] - keys
+    return (back < 0) if window is None else (back < 0) | (back >= window)
 
 
 def _weights(scores: torch.Tensor, hidden: torch.Tensor, how: How) -> torch.Tensor:

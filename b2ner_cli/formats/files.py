@@ -176,7 +176,7 @@ def _open_file(path: str, format: str, force: bool, resume: bool) -> Output:
     left = os.path.exists(part)
     if resume and not left and os.path.exists(path):
         output = Output(path, None)
-        output.reason = f"{path} is complete"
+        output.reason = f"{path} is complete: nothing to resume; --force tags anew"
         return output
     if not force and not resume:
         _refuse_existing(path, part)
