@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from b2ner_cli import prompts
+from b2ner_cli.data import checks
+from b2ner_cli.data.sections import Source, sections
 from b2ner_cli.document import Completion, Mention
 from b2ner_cli.grounding import locate
 
@@ -86,3 +88,37 @@ def test_first_gold_can_be_answered_in_full(language):
         entities, unlocated = locate(document["text"], mentions)
         assert not problems and not unlocated
         assert [(e.start, e.end, e.label, e.text) for e in entities] == gold
+
+
+# What is there to train on
+
+
+def test_written_documents_are_whole():
+    findings = list(checks.check(sections(Source(SAMPLES / "written"))))
+    assert findings == []
+
+
+def test_written_documents_bring_labels_and_other_names_that_can_be_asked():
+    for path in sorted((SAMPLES / "written").glob("*/*/train.json")):
+        rows = json.loads(path.read_text("utf-8"))
+        listed = set(json.loads((path.parent / "labels.json").read_text("utf-8")))
+        assert len({row["sentence"] for row in rows}) == len(rows)
+        for row in rows:
+            labels, names = row["labels"], row.get("other_names", {})
+            assert len(set(labels)) == len(labels) and set(labels) <= listed
+            assert set(names) <= {entity["type"] for entity in row["entities"]} <= set(labels)
+            asked = [*labels, *(name for others in names.values() for name in others)]
+            assert len(set(asked)) == len(asked)
+            assert not any(set(",;:") & set(name) for name in asked)
+            spans = sorted(entity["pos"] for entity in row["entities"])
+            assert all(left[1] <= right[0] for left, right in pairwise(spans))
+
+
+def test_no_sample_is_trained_on():
+    trained = {
+        row["sentence"]
+        for path in (SAMPLES / "written").glob("*/*/train.json")
+        for row in json.loads(path.read_text("utf-8"))
+    }
+    for path in SAMPLES.glob("*.jsonl"):
+        assert trained.isdisjoint(document["text"] for document in documents(path.name))

@@ -76,6 +76,7 @@ def _section(
             yield Finding(misfit.kind, item.origin, misfit.removeprefix(f"{item.origin}: "))
         misfits.clear()
         used.update(mention.label for mention in item.mentions or ())
+        used.update(item.labels or ())  # asked of a document by name, though it has none of them
         if section.dataset.kind == "NER":
             yield from _annotations(item)
             yield from _unknown(item, section)
