@@ -286,8 +286,9 @@ def watched(engine):
     steps, original = [], engine.forward
 
     def forward(tokens, step):
-        new = len(step.sizes)
-        steps.append((len(step.lengths), new, len(tokens), step.slots.rows * step.slots.positions))
+        new = step.lengths.count(0)
+        going = len(step.lengths) - new
+        steps.append((going, new, len(tokens), step.slots.rows * step.slots.positions))
         return original(tokens, step)
 
     engine.forward = forward

@@ -288,6 +288,17 @@ class Progress:
         """The tokens that may come next."""
         return self._grammar.moves(self.state)
 
+    def follow(self, tokens: Sequence[int]) -> list[Moves]:
+        """What may come next, and after each of some tokens, up to one that may not come."""
+        found, state = [self.allowed()], self.state
+        for token in tokens:
+            following = found[-1].get(token, _DONE)
+            if following == _DONE:
+                break
+            state = following
+            found.append(self._grammar.moves(state))
+        return found
+
     def ends(self, token: int) -> bool:
         """Go on with a token; True if the answer is at its end, which may be before the token.
 

@@ -24,6 +24,7 @@ from b2ner_cli.backbone import Backbone
 from b2ner_cli.document import Completion
 from b2ner_cli.engine import choosing
 from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.drafting import LONGEST, Drafter, spare_tokens
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.engine.slots import PACKED, KeyValue, Prefix, Slots, Step
 from b2ner_cli.errors import B2nerError
@@ -57,11 +58,35 @@ class _Row:
     progress: Progress | None
     said: list[int] = field(default_factory=list)
     sure: list[float] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked
+
+    @property
+    def tokens(self) -> list[int]:
+        """What the next step computes: a prompt's own tokens, later the last said and a draft."""
+        return [self.said[-1], *self.draft] if self.said else self.request.own
 
     @property
     def length(self) -> int:
         """Positions it has in the store: all that was said but the last token, which comes next."""
-        return len(self.request.own) + len(self.said) - 1
+        return len(self.request.own) + len(self.said) - 1 if self.said else 0
+
+    def guess(self, drafter: Drafter, most: int) -> None:
+        """Draft up to `most` tokens, of those that the grammar allows."""
+        room = min(most, self.room - len(self.said) - 1)
+        self.draft = drafter.guess(self.request.own, self.said, room)
+        if self.progress is not None:
+            del self.draft[len(self.progress.follow(self.draft)) - 1 :]
+
+    def take_all(
+        self, tokens: Sequence[int], logprobs: Sequence[float], stops: Collection[int]
+    ) -> str | None:
+        """Go on with what the model says after the last token and after each of the draft's."""
+        draft, self.draft = self.draft, []
+        for token, logprob, drafted in zip(tokens, logprobs, [*draft, None], strict=True):
+            stop = self.take(token, logprob, stops)
+            if stop or token != drafted:
+                return stop
+        return None
 
     def take(self, token: int, logprob: float, stops: Collection[int]) -> str | None:
         """Go on with a token; "eos" or "length" if that ends the answer."""
@@ -81,7 +106,8 @@ class _Row:
 class PackedEngine:
     """Answers prompts, those of a label set together and the longest of them first.
 
-    Rows begin while their own tokens and 64 of answer fit into `batch_tokens` positions.
+    Rows begin while their own tokens and 64 of answer fit into `batch_tokens` positions. While no
+    more than `spare_tokens` tokens are in a step, the next ones of its rows are drafted, too.
     """
 
     name = "fast"
@@ -103,7 +129,11 @@ class PackedEngine:
         )
         on_card = backbone.device.startswith("cuda")
         self.step_tokens, self.most_rows = (2048, 512) if on_card else (512, 128)
-        self.notes = (f"engine fast: {self.batch_tokens} tokens at once: {reason}",)
+        self.spare_tokens, why = spare_tokens(backbone.device, constrain)
+        self.notes = (
+            f"engine fast: {self.batch_tokens} tokens at once: {reason}",
+            f"answers drafted, up to {self.spare_tokens} tokens in a step: {why}",
+        )
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
@@ -125,6 +155,7 @@ class PackedEngine:
         missing, done = set(range(len(prompts))).difference(answered), set[int]()
         if not missing:
             return
+        drafter = Drafter()  # knows these answers alone: the steps are the same every time
         # Longest first: rows of a kind stand together, and nothing long is left for the end.
         order = sorted(self._requests(prompts), key=lambda r: (r.prefix, -len(r.own), r.index))
         waiting, active, slots = deque(order), list[_Row](), Slots()
@@ -132,7 +163,7 @@ class PackedEngine:
             finished: list[tuple[_Row, str]] | None = None
             try:
                 with torch.inference_mode():
-                    finished = self._step(slots, waiting, active)
+                    finished = self._step(slots, waiting, active, drafter)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -166,39 +197,56 @@ class PackedEngine:
     # One step -------------------------------------------------------------------------------------
 
     def _step(
-        self, slots: Slots, waiting: deque[_Request], active: list[_Row]
+        self,
+        slots: Slots,
+        waiting: deque[_Request],
+        active: list[_Row],
+        drafter: Drafter,
     ) -> list[tuple[_Row, str]]:
         """Run the model once; leaves in `active` the rows that go on, gives those that do not."""
-        begun = self._admit(slots, waiting, active)
-        going = len(active)
-        active += begun
-        tokens = [row.said[-1] for row in active[:going]]
-        for row in begun:
-            tokens += row.request.own
+        self._draft(active, waiting, drafter)
+        active += self._admit(slots, waiting, active)
         step = Step(
             slots,
             [row.prefix for row in active],
-            [row.length for row in active[:going]],
-            [len(row.request.own) for row in begun],
+            [row.length for row in active],
+            [len(row.tokens) for row in active],
         )
-        hidden = self.forward(tokens, step)[step.last]
-        stops = self.backbone.tokenizer.stops
+        hidden = self.forward([token for row in active for token in row.tokens], step)
+        asked = [
+            range(last - len(row.draft), last + 1)
+            for row, last in zip(active, step.last, strict=True)
+        ]
+        tokens, logprobs = self._best(hidden[[at for places in asked for at in places]], active)
+        stops, done = self.backbone.tokenizer.stops, 0
         finished, holes = [], []
-        for place, (row, token, logprob) in enumerate(
-            zip(active, *self._best(hidden, active), strict=True)
-        ):
-            stop = row.take(token, logprob, stops)
+        for place, (row, places) in enumerate(zip(active, asked, strict=True)):
+            drafted, before = len(row.draft), len(row.said)
+            part = slice(done, done + len(places))
+            done = part.stop
+            stop = row.take_all(tokens[part], logprobs[part], stops)
+            if drafted:
+                drafter.note(drafted, max(0, len(row.said) - before - 1))
             if stop:
                 finished.append((row, stop))
                 holes.append(place)
+                drafter.learn(row.said)
         _close_up(slots, active, holes)
         return finished
+
+    def _draft(self, active: list[_Row], waiting: Collection[_Request], drafter: Drafter) -> None:
+        """Draft the next tokens of each row where a step has room to spare."""
+        # Prompts that wait fill a step with what has to be computed anyway.
+        most = 0 if waiting or not active else self.spare_tokens // len(active) - 1
+        if most > 0 and drafter.active():
+            for row in active:
+                row.guess(drafter, min(most, LONGEST))
 
     def _admit(self, slots: Slots, waiting: deque[_Request], active: list[_Row]) -> list[_Row]:
         """Begin as many waiting prompts as there is room for: in the step, and in the store."""
         begun: list[_Row] = []
-        tokens = len(active)
-        positions = _grown(max((row.length + 1 for row in active), default=0))
+        tokens = sum(len(row.tokens) for row in active)
+        positions = _grown(max((row.length + len(row.tokens) for row in active), default=0))
         widest = max((row.request.width for row in active), default=0)
         while waiting:
             request = waiting[0]
@@ -249,7 +297,12 @@ class PackedEngine:
     def _best(self, hidden: torch.Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
         if self._grammars is None:
             return choosing.best(self.backbone.model, hidden)
-        allowed = [row.progress.allowed() for row in rows if row.progress is not None]
+        allowed = [
+            moves
+            for row in rows
+            if row.progress is not None
+            for moves in row.progress.follow(row.draft)
+        ]
         return choosing.best_allowed(self.backbone.model, hidden, allowed)
 
     # Prefixes and memory --------------------------------------------------------------------------

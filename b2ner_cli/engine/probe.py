@@ -49,9 +49,9 @@ def _compare(engine: PackedEngine) -> str:
     slots = Slots()
     slots.resize(len(owns), max(_OWNS) + 1, 0, prefix)
     prefixes = [prefix] * len(owns)
-    first = Step(slots, prefixes, [], list(_OWNS))
+    first = Step(slots, prefixes, [0, 0], list(_OWNS))
     found = [engine.forward(owns[0] + owns[1], first)[first.last]]
-    second = Step(slots, prefixes, list(_OWNS), [])
+    second = Step(slots, prefixes, list(_OWNS), [1, 1])
     found.append(engine.forward(more, second))
     if known := _known_trouble(engine, second):
         return known

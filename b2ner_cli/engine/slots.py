@@ -1,11 +1,12 @@
 """Keys and values of the answers in flight, and attention over them for packed tokens.
 
-    packed    one token of row 0, of row 1, ...    own tokens of a new row, of the next, ...
-    sees      its prefix, its row so far           its prefix and, causally, its own
+    packed    the next token of a row, ...        several tokens of a row, ...
+    sees      its prefix, its row so far          its prefix, its row so far, causally its own
 
 A row is an answer in flight: its own part of the prompt and its answer so far hold positions
 0, 1, ... of the row, behind the prefix of its label set, which is held once however many rows
-share it. No linear layer sees padding; attention over new rows does, and masks it.
+share it. A row takes several tokens at once when it begins, and when its next ones are drafted.
+No linear layer sees padding; attention over such rows does, and masks it.
 """
 
 from __future__ import annotations
@@ -71,10 +72,9 @@ class How:
 
 
 class Step:
-    """One forward pass: a token for each row under way, then all own tokens of each new row.
+    """One forward pass: `sizes[i]` tokens of row i, behind the `lengths[i]` positions it has.
 
-    `lengths` are the positions that each row under way has already; `sizes` the own tokens of
-    each new row, which stand behind those in `slots`. `prefixes` has one entry for every row.
+    `positions` are those of the packed tokens, `starts` says where each row's begin.
     """
 
     def __init__(
@@ -86,15 +86,19 @@ class Step:
     ) -> None:
         self.slots, self.prefixes = slots, prefixes
         self.lengths, self.sizes = lengths, sizes
-        self.starts: list[int] = []  # the packed token at which each new row begins
-        self.positions = [p.length + n for p, n in zip(prefixes, lengths, strict=False)]
-        for prefix, size in zip(prefixes[len(lengths) :], sizes, strict=True):
+        self.starts: list[int] = []
+        self.positions: list[int] = []
+        for prefix, length, size in zip(prefixes, lengths, sizes, strict=True):
             self.starts.append(len(self.positions))
-            self.positions += range(prefix.length, prefix.length + size)
-        ends = [start + size - 1 for start, size in zip(self.starts, sizes, strict=True)]
-        self.last = [*range(len(lengths)), *ends]  # the token after which a row's next one comes
+            first = prefix.length + length
+            self.positions += range(first, first + size)
         self._layouts: dict[torch.device, _Layout] = {}
         self.windows: dict[int, int | None] = {}  # what each layer said of its own
+
+    @property
+    def last(self) -> list[int]:
+        """The last packed token of each row."""
+        return [start + size - 1 for start, size in zip(self.starts, self.sizes, strict=True)]
 
     def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
         """Keep a layer's new keys and values, and attend to all that each token may see.
@@ -114,57 +118,63 @@ class _Layout:
 
     def __init__(self, step: Step, device: torch.device) -> None:
         self._slots = step.slots
-        self._count = count = len(step.lengths)
-        self._rows = torch.arange(count, device=device)
-        self._places = torch.tensor(step.lengths, dtype=torch.long, device=device)
-        self._going = [
-            _Going(prefix, rows, self._places, step.lengths)
-            for prefix, rows in _by_prefix(step.prefixes[:count])
-        ]
-        self._new = [
-            _New(prefix, rows, count, step.starts, step.sizes, device)
-            for prefix, rows in _by_prefix(step.prefixes[count:])
-        ]
+        rows, places = list[int](), list[int]()
+        for row, (length, size) in enumerate(zip(step.lengths, step.sizes, strict=True)):
+            rows += [row] * size
+            places += range(length, length + size)
+        self._rows = torch.tensor(rows, device=device)
+        self._places = torch.tensor(places, device=device)
+        single: dict[int, list[int]] = {}
+        several: dict[tuple[int, bool], list[int]] = {}
+        for row, (prefix, length, size) in enumerate(
+            zip(step.prefixes, step.lengths, step.sizes, strict=True)
+        ):
+            # Rows of one prefix go together; new ones apart, as they need not look back.
+            if size == 1:
+                single.setdefault(id(prefix), []).append(row)
+            else:
+                several.setdefault((id(prefix), length > 0), []).append(row)
+        self._single = [_Single(step, rows, device) for rows in single.values()]
+        self._several = [_Several(step, rows, device) for rows in several.values()]
 
     def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
         queries, held = states[0], self._slots.layers[layer]
         out = torch.empty_like(queries)
         for store, new in zip(held, states[1:], strict=True):
-            store[self._rows, :, self._places] = new[: self._count]
-        for going in self._going:
-            out[going.rows] = going.attend(queries[: self._count], layer, held, how)
-        for new_rows in self._new:
-            new_rows.attend(out, states, layer, held, how)
+            store[self._rows, :, self._places] = new
+        for single in self._single:
+            out[single.tokens] = single.attend(queries, layer, held, how)
+        for several in self._several:
+            several.attend(out, queries, layer, held, how)
         return out
 
 
-def _by_prefix(prefixes: Sequence[Prefix]) -> list[tuple[Prefix, list[int]]]:
-    """Rows of the same prefix, by its identity."""
-    found: dict[int, tuple[Prefix, list[int]]] = {}
-    for row, prefix in enumerate(prefixes):
-        found.setdefault(id(prefix), (prefix, []))[1].append(row)
-    return list(found.values())
+def _indices(numbers: Sequence[int]) -> Any:
+    """Numbers to index with: a slice, which copies nothing, where they follow one another."""
+    first, count = numbers[0], len(numbers)
+    return slice(first, first + count) if numbers[-1] - first == count - 1 else list(numbers)
 
 
-class _Going:
-    """Rows of one prefix that are under way. R rows, P prefix positions, S own positions."""
+class _Single:
+    """Rows of one prefix with one token each. R rows, P prefix positions, S own positions."""
 
-    def __init__(
-        self, prefix: Prefix, rows: list[int], places: torch.Tensor, lengths: Sequence[int]
-    ) -> None:
-        self._prefix = prefix
-        # all rows as a view, some of them as a copy
-        self.rows: Any = slice(0, len(rows)) if len(rows) == len(lengths) else rows
-        self._places = places[self.rows]
-        self._reach = max(lengths[row] for row in rows) + 1
+    def __init__(self, step: Step, rows: Sequence[int], device: torch.device) -> None:
+        self._prefix = step.prefixes[rows[0]]
+        self._count = len(rows)
+        self._rows = _indices(rows)
+        self.tokens = _indices([step.starts[row] for row in rows])
+        lengths = [step.lengths[row] for row in rows]
+        self._places = torch.tensor(lengths, device=device)
+        self._reach = max(lengths) + 1
         self._hidden: dict[int | None, torch.Tensor] = {}
 
     def attend(self, queries: torch.Tensor, layer: int, held: KeyValue, how: How) -> torch.Tensor:
-        rows = len(self._places)
+        """The result for these rows' tokens. *Shape:* (R, heads, head)"""
+        rows = self._count
         prefix_keys, prefix_values = self._prefix.layers[layer]  # (K, P, D)
         heads, length, size = prefix_keys.shape
-        keys, values = (states[self.rows, :, : self._reach] for states in held)  # (R, K, S, D)
-        asked = queries[self.rows].view(rows, heads, -1, size)  # (R, K, G, D)
+        keys, values = (states[self._rows, :, : self._reach] for states in held)  # (R, K, S, D)
+        asked = queries[self.tokens].view(rows, heads, -1, size)  # (R, K, G, D)
         # The prefix is the same for all rows: one product for all of their queries.
         together = asked.transpose(0, 1).reshape(heads, -1, size)  # (K, R G, D)
         shared = (together @ prefix_keys.mT).view(heads, rows, -1, length).transpose(0, 1)
@@ -182,65 +192,59 @@ class _Going:
         return self._hidden[window]
 
 
-class _New:
-    """New rows of one prefix, laid out as padded rows for attention alone. U own positions."""
+class _Several:
+    """Rows of one prefix with several tokens, laid out as padded rows for attention alone.
 
-    def __init__(
-        self,
-        prefix: Prefix,
-        rows: list[int],
-        before: int,
-        starts: Sequence[int],
-        sizes: Sequence[int],
-        device: torch.device,
-    ) -> None:
-        self._prefix = prefix
-        self._slots = [before + row for row in rows]
-        self._width = width = max(sizes[row] for row in rows)
-        columns = torch.arange(width, device=device)
-        mine = torch.tensor([sizes[row] for row in rows], device=device)[:, None]
-        first = torch.tensor([starts[row] for row in rows], device=device)[:, None]
-        self._real = columns < mine  # (R, U)
-        self._index = first + torch.minimum(columns, mine - 1)  # (R, U) into the packed tokens
+    R rows, U tokens of the row that has most, P prefix positions, S own positions.
+    """
+
+    def __init__(self, step: Step, rows: Sequence[int], device: torch.device) -> None:
+        self._prefix = step.prefixes[rows[0]]
+        self._rows = _indices(rows)
+        self._count = len(rows)
+        sizes = torch.tensor([step.sizes[row] for row in rows], device=device)[:, None]
+        first = torch.tensor([step.starts[row] for row in rows], device=device)[:, None]
+        columns = torch.arange(max(step.sizes[row] for row in rows), device=device)
+        self._real = columns < sizes  # (R, U)
+        self._index = first + torch.minimum(columns, sizes - 1)  # (R, U) into the packed tokens
+        lengths = [step.lengths[row] for row in rows]
+        self._places = columns  # (U,) of rows that begin, else (R, U)
+        if any(lengths):
+            self._places = torch.tensor(lengths, device=device)[:, None] + columns
+        self._reach = max(step.lengths[row] + step.sizes[row] for row in rows)
         self._hidden: dict[int | None, torch.Tensor] = {}
 
     def attend(
-        self,
-        out: torch.Tensor,
-        states: Sequence[torch.Tensor],
-        layer: int,
-        held: KeyValue,
-        how: How,
+        self, out: torch.Tensor, queries: torch.Tensor, layer: int, held: KeyValue, how: How
     ) -> None:
-        padded = [each[self._index].transpose(1, 2) for each in states]  # (R, heads, U, D)
-        seen = []
-        for store, own, shared in zip(held, padded[1:], self._prefix.layers[layer], strict=True):
-            store[self._slots, :, : self._width] = own
-            seen.append(torch.cat([shared.expand(len(own), -1, -1, -1), own], 2))
+        asked = queries[self._index].transpose(1, 2)  # (R, heads, U, D)
+        seen = [
+            torch.cat([shared.expand(self._count, -1, -1, -1), o[self._rows, :, : self._reach]], 2)
+            for shared, o in zip(self._prefix.layers[layer], held, strict=True)
+        ]  # keys and values, each (R, K, P + S, D)
         hidden = self._hide(how.window)
         if how.softcap is None:
             found = functional.scaled_dot_product_attention(
-                padded[0], seen[0], seen[1], attn_mask=~hidden, scale=how.scaling, enable_gqa=True
+                asked, seen[0], seen[1], attn_mask=~hidden, scale=how.scaling, enable_gqa=True
             )
         else:
-            rows, heads = seen[0].shape[:2]
-            asked = padded[0].reshape(rows, heads, -1, *padded[0].shape[2:])  # (R, K, G, U, D)
-            weights = _weights(asked @ seen[0].mT[:, :, None], hidden, how)
-            found = (weights @ seen[1][:, :, None]).reshape(padded[0].shape)
+            grouped = asked.unflatten(1, (seen[0].shape[1], -1))  # (R, K, G, U, D)
+            weights = _weights(grouped @ seen[0].mT[:, :, None], hidden[:, None], how)
+            found = (weights @ seen[1][:, :, None]).flatten(1, 2)
         out[self._index[self._real]] = found.transpose(1, 2)[self._real]
 
     def _hide(self, window: int | None) -> torch.Tensor:
-        """What an own position may not see. *Shape:* (U, P + U)"""
+        """What a token may not see. *Shape:* (1 or R, 1, U, P + S)"""
         if window not in self._hidden:
-            places = torch.arange(self._width, device=self._index.device)
-            self._hidden[window] = _unseen(places, self._prefix.length, self._width, window)
+            unseen = _unseen(self._places, self._prefix.length, self._reach, window)
+            self._hidden[window] = unseen.view(-1, 1, *unseen.shape[-2:])
         return self._hidden[window]
 
 
 def _unseen(places: torch.Tensor, prefix: int, reach: int, window: int | None) -> torch.Tensor:
-    """What queries at these own positions may not see. *Shape:* (queries, prefix + reach)"""
+    """What queries at these own positions may not see. *Shape:* (*places, prefix + reach)"""
     keys = torch.arange(-prefix, reach, device=places.device)
-    back = places[:, None] - keys
+    back = places[..., None] - keys
     return (back < 0) if window is None else (back < 0) | (back >= window)
 
 

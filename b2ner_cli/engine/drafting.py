@@ -1,0 +1,93 @@
+"""Guesses at the next tokens of an answer, for the model to check: several at the price of one.
+
+Answers quote their document and repeat labels, so the tokens that followed the last two in the
+document, earlier in the answer, or in an answer before, are often right. A guess never changes an
+answer: a step computes what the model says after each guessed token, and all from the first wrong
+one on is thrown away. With few rows under way a step takes hardly longer for it; with many it
+would.
+Knows token numbers, no tensors.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+LONGEST = 6  # tokens guessed at once
+_REMEMBERED = 20_000  # pairs of tokens
+_LEAST = 0.15  # share of guesses that must be right for guessing to go on
+_TRIED = 24  # guesses after which that is looked at
+_PAUSE = 100  # steps without guessing where it was not
+
+Pair = tuple[int, int]
+_START = -1  # stands before an answer's first token
+
+
+@dataclass(slots=True)
+class Drafter:
+    """What followed which two tokens in answers before, and how well its guesses did."""
+
+    _followers: OrderedDict[Pair, tuple[int, ...]] = field(default_factory=OrderedDict)
+    _guessed: int = 0
+    _right: int = 0
+    _paused: int = 0
+
+    def learn(self, said: Sequence[int]) -> None:
+        """Remember a finished answer."""
+        tokens = [_START, *said]
+        for place in range(2, len(tokens)):
+            pair = (tokens[place - 2], tokens[place - 1])
+            self._followers[pair] = tuple(tokens[place : place + LONGEST])
+            self._followers.move_to_end(pair)
+        while len(self._followers) > _REMEMBERED:
+            self._followers.popitem(last=False)
+
+    def guess(self, own: Sequence[int], said: Sequence[int], most: int) -> list[int]:
+        """Up to `most` tokens that may follow an answer so far to a document's own tokens."""
+        if not said or most < 1:
+            return []
+        before = said[-2] if len(said) > 1 else _START
+        following = (
+            _after(own, before, said[-1])
+            or _after(said, before, said[-1])
+            or self._followers.get((before, said[-1]))
+            or _after(own, None, said[-1])
+        )
+        return list(following[:most])
+
+    def active(self) -> bool:
+        """Whether guessing is worth it now; to be asked once a step."""
+        if self._paused:
+            self._paused -= 1
+        return not self._paused
+
+    def note(self, guessed: int, right: int) -> None:
+        """Count guessed tokens and those that were right; stop for a while if few were."""
+        self._guessed += guessed
+        self._right += right
+        if self._guessed >= _TRIED:
+            if self._right < _LEAST * self._guessed:
+                self._paused = _PAUSE
+            self._guessed = self._right = 0
+
+
+def _after(own: Sequence[int], before: int | None, token: int) -> Sequence[int]:
+    """What followed a token, after `before` if that is given, the last time but the very end."""
+    for place in range(len(own) - 2, -1, -1):
+        if own[place] == token and (before is None or (place and own[place - 1] == before)):
+            return own[place + 1 : place + 1 + LONGEST]
+    return ()
+
+
+def spare_tokens(device: str, constrained: bool) -> tuple[int, str]:
+    """How many tokens a step may hold and still cost hardly more than one, and why.
+
+    Not measured at start-up: scores depend on a step's tokens in their last bits, and a run that
+    resumes has to end with the same bytes.
+    """
+    if device.startswith("cuda"):
+        return 128, "a card reads its weights once for all"
+    if constrained:
+        return 8, "8 take a CPU less than twice the time of one"
+    return 2, "2 take a CPU no longer than one; of more the output head does"

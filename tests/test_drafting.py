@@ -1,0 +1,96 @@
+"""Guesses come from the document and from answers before; the model's word is what counts."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b2ner_cli import backbone as backbones
+from b2ner_cli.engine import PackedEngine
+from b2ner_cli.engine.drafting import LONGEST, Drafter
+from b2ner_cli.labels import LabelSet
+from b2ner_cli.prompts import render
+from tests.tiny import tiny_model
+
+LABELS = LabelSet(("person", "city", "river"))
+WORDS = st.sampled_from(["Ann", "Bob", "Lee", "met", "in", "Rome", "Paris", ".", "北京", "river"])
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gemma3", "mistral"])
+def loaded(request, tmp_path_factory):
+    folder = tiny_model(tmp_path_factory.mktemp("models") / request.param, request.param)
+    return backbones.load(str(folder), device="cpu", dtype="float32")
+
+
+def test_what_follows_in_the_document_is_copied():
+    own = [5, 6, 7, 8, 5, 9, 10]
+    drafter = Drafter()
+    assert drafter.guess(own, [3, 6], 2) == [7, 8]  # no pair (3, 6): the token alone
+    assert drafter.guess(own, [4, 5], 9) == [9, 10]  # its last place
+    assert drafter.guess(own, [8, 5], 1) == [9]
+    assert drafter.guess(own, [5, 6], 9) == [7, 8, 5, 9, 10]
+    assert drafter.guess(own, [11], 9) == []
+    assert drafter.guess(own, [], 9) == drafter.guess(own, [5], 0) == []
+
+
+def test_what_followed_in_answers_before_is_remembered():
+    drafter = Drafter()
+    drafter.learn([1, 2, 3, 4])
+    assert drafter.guess([], [1], 9) == [2, 3, 4]  # an answer that begins the same
+    assert drafter.guess([], [9, 2, 3], 9) == [4]
+    assert drafter.guess([], [9, 3], 9) == []
+    assert drafter.guess([8, 2, 3, 7], [2, 3], 9) == [7]  # the document comes first
+    drafter.learn([2, 3, 5])
+    assert drafter.guess([], [2, 3], 9) == [5]  # the last answer that had it
+    assert drafter.guess([], [6, 7, 8, 6, 7], 9) == [8, 6, 7]  # earlier in the answer itself
+    drafter.learn(range(100))
+    assert len(drafter.guess([], [50, 51], 99)) == LONGEST
+
+
+def test_guessing_stops_for_a_while_where_it_is_never_right():
+    drafter = Drafter()
+    drafter.note(24, 10)
+    assert drafter.active()
+    drafter.note(20, 0)
+    assert drafter.active()
+    drafter.note(4, 1)
+    turns = [drafter.active() for _ in range(200)]
+    assert turns.index(True) == turns.count(False) > 50
+
+
+@pytest.mark.parametrize("constrain", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(
+    texts=st.lists(st.lists(WORDS, max_size=9).map(" ".join), min_size=1, max_size=5),
+    spare=st.sampled_from([2, 3, 8, 40, 1000]),
+    rows=st.integers(1, 5),
+    longest=st.integers(1, 14),
+)
+def test_drafts_never_change_an_answer(loaded, constrain, texts, spare, rows, longest):
+    asked = [render(LABELS, text, "en") for text in texts]
+
+    def answers(spare):
+        engine = PackedEngine(loaded, max_answer=longest, constrain=constrain)
+        engine.spare_tokens, engine.most_rows = spare, rows
+        return dict(engine.generate(asked))
+
+    drafted, stepwise = answers(spare), answers(0)
+    for index in range(len(asked)):
+        one, other = drafted[index], stepwise[index]
+        assert one._replace(logprobs=()) == other._replace(logprobs=())
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_right_guesses_save_steps(loaded):
+    asked = [render(LABELS, "Ann Lee met Bob in Rome .", "en")] * 2
+
+    def steps(spare):
+        engine = PackedEngine(loaded, max_answer=60)
+        engine.spare_tokens, engine.most_rows = spare, 1
+        count, original = [], engine.forward
+        engine.forward = lambda tokens, step: count.append(len(tokens)) or original(tokens, step)
+        said = dict(engine.generate(asked))
+        return said[0].text, said[1].text, len(count)
+
+    (*texts, drafted), (*same, stepwise) = steps(16), steps(0)
+    assert texts == same
+    assert drafted < 0.7 * stepwise  # the second answer is the first, all of it guessed
