@@ -1,0 +1,162 @@
+"""What the shape of a run costs the fast engine: one document, long prefixes, many label sets.
+
+    python tests/bench/bench_shapes.py                    the sentences in samples/
+    python tests/bench/bench_shapes.py --rounds 5 --documents 48 --constrain
+
+    one       a document at a time: `generate`, the fast engine without drafting, and with it
+    prefix    a prefix of some 400 tokens against one of some 80, same documents
+    sets      50 label sets in turns against one of the same size
+
+On CPU in float32, in one process, in turns; what is compared is the median of the rounds. The
+ratios of `one` are against `generate`, the others against the plain shape: 1.0 is as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from b2ner_cli import backbone, formats, prompts
+from b2ner_cli.document import Document
+from b2ner_cli.engine import PackedEngine, PlainEngine
+from b2ner_cli.labels import LabelSet
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+FEW = ("person", "location")
+MANY = (
+    "person", "location", "organization", "date", "product", "creative work", "event", "number",
+    "language", "nationality", "disease", "chemical", "vehicle", "weapon", "award", "currency",
+    "law", "food", "animal", "plant", "building", "river", "mountain", "religion", "sport",
+    "software", "website", "academic field", "military unit", "job title", "medical treatment",
+    "body part", "weather phenomenon", "musical instrument", "political party", "newspaper",
+    "television channel", "film director", "video game", "board game", "astronomical object",
+    "spacecraft", "airline", "airport", "train station", "hotel", "restaurant", "university",
+    "hospital", "museum", "company division", "stock exchange", "financial figure", "percentage",
+    "phone number", "postal address", "temperature", "distance", "duration", "time of day",
+)  # fmt: skip
+SETS = 50
+ANSWER = 10  # tokens where every answer has the same length
+
+
+def texts(count):
+    """English sentences, again from the start where there are too few."""
+    files = [str(SAMPLES / name) for name in ("en.jsonl", "first_en.jsonl")]
+    found = [item.text for item in formats.read(files) if isinstance(item, Document)]
+    return [found[number % len(found)] for number in range(count)]
+
+
+def ask(labels, documents):
+    asked = LabelSet(labels)
+    return [prompts.render(asked, text, "en") for text in documents]
+
+
+def label_sets():
+    """Fifty distinct pairs of labels."""
+    pairs = [(one, other) for one in MANY for other in MANY if one < other]
+    return pairs[:: len(pairs) // SETS][:SETS]
+
+
+def longer(loaded, least):
+    """So many labels that the prefix has at least that many tokens."""
+    count = next(
+        n
+        for n in range(2, len(MANY) + 1)
+        if n == len(MANY)
+        or loaded.tokenizer.count(prompts.prefix(LabelSet(MANY[:n]), "en")) >= least
+    )
+    return MANY[:count]
+
+
+def timed(engine, asked, one_by_one=False):
+    """Seconds to answer all prompts, and the answers."""
+    began = time.perf_counter()
+    if one_by_one:
+        said = [dict(engine.generate([prompt]))[0] for prompt in asked]
+    else:
+        answered = dict(engine.generate(asked))
+        said = [answered[index] for index in range(len(asked))]
+    return time.perf_counter() - began, [answer.text for answer in said]
+
+
+def in_turns(jobs, rounds):
+    """Median seconds of each named job; every job once a round. And what each said last."""
+    spent, said = {name: [] for name in jobs}, {}
+    for number in range(rounds + 1):
+        for name, job in jobs.items():
+            seconds, said[name] = job()
+            if number:  # the first round warms up
+                spent[name].append(seconds)
+    return {name: statistics.median(seconds) for name, seconds in spent.items()}, said
+
+
+def measure(loaded, options):
+    documents = texts(options.documents)
+    few = documents[: max(1, options.documents // 4)]
+    make = {"max_answer": options.max_answer, "constrain": options.constrain}
+    plain, fast, stepwise = (
+        PlainEngine(loaded, rows=1, **make),
+        PackedEngine(loaded, **make),
+        PackedEngine(loaded, **make),
+    )
+    stepwise.spare_tokens = 0
+    asked = ask(MANY[:10], few)
+    spent, said = in_turns(
+        {
+            "generate": lambda: timed(plain, asked, True),
+            "no drafting": lambda: timed(stepwise, asked, True),
+            "drafting": lambda: timed(fast, asked, True),
+        },
+        options.rounds,
+    )
+    found = {f"one: {name}": spent["generate"] / taken for name, taken in spent.items()}
+    found["one: answers that differ"] = sum(
+        len({said[name][index] for name in said}) > 1 for index in range(len(asked))
+    )
+    long = longer(loaded, 400)
+    near, far = ask(FEW, documents), ask(long, documents)
+    # Answers of one length: what is compared is the prefix, not what the labels lead to.
+    endless = replace(loaded, tokenizer=replace(loaded.tokenizer, stops=()))
+    both = PackedEngine(endless, max_answer=ANSWER)
+    spent, _ = in_turns(
+        {"near": lambda: timed(both, near), "far": lambda: timed(both, far)}, options.rounds
+    )
+    sizes = [loaded.tokenizer.count(asked[0].prefix) for asked in (far, near)]
+    found[f"prefix: {sizes[0]} against {sizes[1]} tokens"] = spent["near"] / spent["far"]
+    pairs = label_sets()
+    mixed = [ask(pairs[i % len(pairs)], [text])[0] for i, text in enumerate(documents)]
+    single = ask(pairs[0], documents)
+    spent, _ = in_turns(
+        {"one": lambda: timed(both, single), "many": lambda: timed(both, mixed)}, options.rounds
+    )
+    found[f"sets: {min(len(pairs), len(documents))} against 1"] = spent["one"] / spent["many"]
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="mini", help="a model as `b2ner tag -m` takes it")
+    parser.add_argument("--adapter", help="its adapter; mini brings its own")
+    parser.add_argument("--documents", type=int, default=96, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--max-answer", type=int, default=128, metavar="TOKENS")
+    parser.add_argument("--constrain", action="store_true", help="for the shape `one`")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
+    found = measure(loaded, options)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for name, value in found.items():
+            print(f"{name:<36} {value:>8.2f}")
+    if found["one: answers that differ"]:
+        sys.exit("the engines' answers differ")
+
+
+if __name__ == "__main__":
+    main()
