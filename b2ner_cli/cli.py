@@ -7,7 +7,6 @@ commands, so that help answers at once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -17,7 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import __version__, cli_bench, cli_cache, cli_data, cli_labels, cli_model, console
+from b2ner_cli import (
+    __version__,
+    cli_bench,
+    cli_cache,
+    cli_data,
+    cli_eval,
+    cli_labels,
+    cli_model,
+    console,
+)
 from b2ner_cli.cli_cache import CachePath
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
 from b2ner_cli.options import (
@@ -36,10 +44,11 @@ from b2ner_cli.options import (
     Verbose,
     as_batch_tokens,
     chosen_data,
+    chosen_label_map,
 )
 
 if TYPE_CHECKING:
-    from b2ner_cli.label_map import LabelMap
+    pass
 
 app = typer.Typer(
     name="b2ner",
@@ -202,7 +211,7 @@ def tag(
             console.note(line)
     elif not labels_field:
         raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
-    renaming = _label_map(label_map)
+    renaming = chosen_label_map(label_map)
     if renaming and label_set:
         renaming.ask(label_set)
         unused = renaming.unused if labels_field else renaming.check_used
@@ -291,7 +300,7 @@ def predict(
     job = runs.PredictJob(
         chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
-        cache=_cache_path(cache, no_cache), label_map=_label_map(label_map),
+        cache=_cache_path(cache, no_cache), label_map=chosen_label_map(label_map),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
         runs.predict(job, watch)
@@ -299,51 +308,7 @@ def predict(
         console.note(watch.summary())
 
 
-@app.command(name="eval", epilog="b2ner eval tagged.jsonl --gold gold.jsonl --min-f1 0.6")
-def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(help="Tagged JSONL or CoNLL, or a prediction file or its folder.")
-    ],
-    gold: Annotated[Path | None, typer.Option(help="Annotated documents, matched by id.")] = None,
-    gold_field: Annotated[
-        str | None, typer.Option(help="Field of the same records that holds the annotation.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option(help="strict: span and label; paper: the reference's own.")
-    ] = "strict",
-    label_map: LabelMapFile = None,
-    errors: Annotated[
-        Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
-    ] = None,
-    min_f1: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Exit with 1 below this overall F1, 0..1.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    text_field: Annotated[str, typer.Option(help="Field of the text.")] = "text",
-    id_field: Annotated[str, typer.Option(help="Field of the id.")] = "id",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-) -> None:
-    """Score entities against annotated ones: precision, recall, F1, by data set and label."""
-    from b2ner_cli import scoring
-    from b2ner_cli.evaluation import METRICS
-
-    console.set_up_logging(quiet, verbose)
-    if metric not in METRICS:
-        raise UsageError(f"no metric {metric!r}", f"choose from {', '.join(METRICS)}")
-    report = scoring.evaluate(
-        predictions, gold=gold, gold_field=gold_field, metric=metric, errors=errors,
-        text_field=text_field, id_field=id_field, label_map=_label_map(label_map),
-    )  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
-    else:
-        console.print_table(scoring.table_rows(report))
-    for line in report.notes if not quiet else ():
-        console.note(line)
-    if min_f1 is not None and report.f1 < min_f1:
-        console.note(f"F1 {report.f1:.4f} is below --min-f1 {min_f1}")
-        raise typer.Exit(1)
+app.command("eval", epilog=cli_eval.EXAMPLES)(cli_eval.evaluate)
 
 
 @app.command(epilog="b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout")
@@ -393,7 +358,7 @@ def train(
         training_run.read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
-        device=device, label_map=_label_map(label_map),
+        device=device, label_map=chosen_label_map(label_map),
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)
@@ -411,14 +376,6 @@ def _sources(inputs: Iterable[str] | None) -> list[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing to tag", "name files, or pipe documents in: cat x | b2ner tag -")
     return ["-"]
-
-
-def _label_map(path: Path | None) -> LabelMap | None:
-    if path is None:
-        return None
-    from b2ner_cli.label_map import read
-
-    return read(path)
 
 
 def _check_output(output: str | None, sources: Iterable[str]) -> None:

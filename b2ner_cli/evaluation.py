@@ -7,24 +7,28 @@ position and repeats do not count. Knows no file and no data set, only items and
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate
-from typing import Literal, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from b2ner_cli.document import Entity
+from b2ner_cli.error_classes import (
+    CLASSES,
+    NOTHING_STRANGE,
+    Errors,
+    ItemT,
+    Span,
+    Strange,
+    overlapping,
+    piece_errors,
+    same_place,
+    span_errors,
+)
+from b2ner_cli.paper_metric import Piece
 
 Metric = Literal["paper", "strict"]
 METRICS: tuple[Metric, ...] = ("strict", "paper")
-
-Span = tuple[str, int, int]  # label, start, end: what strict compares
-Piece = tuple[str, str]  # normalised label and surface: what paper compares
-Item = Span | Piece
-Pair = tuple[Item, Item]  # gold, predicted
-ItemT = TypeVar("ItemT", Span, Piece)
 
 # Listed, but left out of every average, as in the authors' tables.
 EXCLUDED = frozenset({"math-junior", "CAIL2022"})
@@ -70,11 +74,18 @@ class Scores:
     forgives boundaries: a predicted span is paired one to one with an overlapping gold span of
     its label; identical spans pair first, then as many of the others as can be. So neither is
     ever below the strict counts, and all have the same support. Both are None without offsets.
+
+    `errors` counts `error_classes.CLASSES`. `confusion` counts (gold label, predicted label) of
+    one place, None where a side has nothing there, so that its rows sum to the labels' support.
+    `documents` counts documents by their hits, inventions and misses.
     """
 
     labels: Mapping[str, Counts]
     boundary: Counts | None = None
     type: Counts | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)
+    confusion: Mapping[tuple[str | None, str | None], int] = field(default_factory=dict)
+    documents: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
     @property
     def total(self) -> Counts:
@@ -84,258 +95,106 @@ class Scores:
 class Tally:
     """The counts of one data set while they grow, a document at a time."""
 
-    __slots__ = ("_boundary", "_fn", "_fp", "_spans", "_tp", "_type")
+    __slots__ = ("_boundary", "_documents", "_errors", "_fn", "_fp", "_spans", "_swaps", "_tp",
+                 "_type")  # fmt: skip
 
     def __init__(self) -> None:
         self._tp: Counter[str] = Counter()
         self._fp: Counter[str] = Counter()
         self._fn: Counter[str] = Counter()
+        self._swaps: Counter[tuple[str, str]] = Counter()  # gold and predicted label of one place
+        self._errors = dict.fromkeys(CLASSES, 0)
+        self._documents: Counter[tuple[int, int, int]] = Counter()
         self._boundary = 0
         self._type = 0
         self._spans = False
 
-    def add_spans(self, gold: frozenset[Span], predicted: frozenset[Span]) -> None:
-        """Count one document, strictly; each set holds a (label, start, end) once."""
+    def add_spans(
+        self,
+        gold: frozenset[Span],
+        predicted: frozenset[Span],
+        strange: Strange = NOTHING_STRANGE,
+    ) -> Errors | None:
+        """Count one document, strictly, and return its errors; each set holds a span once."""
         self._spans = True
-        missed, invented = self._add(gold, predicted)
-        if missed and invented:
-            self._boundary += len(_same_place(missed, invented))
-            self._type += len(overlapping(missed, invented))
-
-    def add_pieces(self, gold: frozenset[Piece], predicted: frozenset[Piece]) -> None:
-        """Count one document by its normalised pieces."""
         self._add(gold, predicted)
+        if gold == predicted and strange is NOTHING_STRANGE:
+            return None
+        missed, invented = gold - predicted, predicted - gold
+        if missed and invented:
+            self._boundary += len(same_place(missed, invented))
+            self._type += len(overlapping(list(missed), list(invented)))
+        return self._sorted(span_errors(gold, predicted, strange))
 
-    def _add(
-        self, gold: frozenset[ItemT], predicted: frozenset[ItemT]
-    ) -> tuple[list[ItemT], list[ItemT]]:
-        for item in gold & predicted:
+    def add_pieces(
+        self,
+        gold: frozenset[Piece],
+        predicted: frozenset[Piece],
+        strange: Strange = NOTHING_STRANGE,
+    ) -> Errors | None:
+        """Count one document by its normalised pieces, and return its errors."""
+        self._add(gold, predicted)
+        if gold == predicted:
+            return None
+        return self._sorted(piece_errors(gold, predicted, strange))
+
+    def _add(self, gold: frozenset[ItemT], predicted: frozenset[ItemT]) -> None:
+        hits = gold & predicted
+        self._documents[len(hits), len(predicted) - len(hits), len(gold) - len(hits)] += 1
+        for item in hits:
             self._tp[item[0]] += 1
-        missed, invented = sorted(gold - predicted), sorted(predicted - gold)
-        for item in missed:
-            self._fn[item[0]] += 1
-        for item in invented:
-            self._fp[item[0]] += 1
-        return missed, invented
+        if len(hits) < len(gold):
+            for item in gold - predicted:
+                self._fn[item[0]] += 1
+        if len(hits) < len(predicted):
+            for item in predicted - gold:
+                self._fp[item[0]] += 1
+
+    def _sorted(self, errors: Errors) -> Errors:
+        for name, number in errors.counts().items():
+            self._errors[name] += number
+        for gold, guess in errors.wrong_label:
+            self._swaps[gold[0], guess[0]] += 1
+        return errors
 
     def scores(self) -> Scores:
         """Return the counts so far; labels by falling support, then by name."""
         names = self._tp.keys() | self._fp.keys() | self._fn.keys()
         labels = {n: Counts(self._tp[n], self._fp[n], self._fn[n]) for n in names}
         ordered = sorted(labels.items(), key=lambda item: (-item[1].support, item[0]))
-        scores = Scores(dict(ordered))
+        scores = Scores(
+            dict(ordered),
+            errors=dict(self._errors),
+            confusion=_confusion(dict(ordered), self._swaps),
+            documents=dict(self._documents),
+        )
         if not self._spans:
             return scores
         total = scores.total
-        return Scores(scores.labels, total.forgiving(self._boundary), total.forgiving(self._type))
+        return replace(
+            scores, boundary=total.forgiving(self._boundary), type=total.forgiving(self._type)
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """What is wrong in one document; every miss and every invention stands in exactly one field.
-
-    A pair (gold, predicted) in `wrong_label` has the same place (paper: the same surface), one in
-    `wrong_boundary` the same label and an overlap (paper: one surface holds the other). What
-    differs in both is a miss and an invention.
-    """
-
-    missed: tuple[Item, ...] = ()
-    invented: tuple[Item, ...] = ()
-    wrong_label: tuple[Pair, ...] = ()
-    wrong_boundary: tuple[Pair, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.missed or self.invented or self.wrong_label or self.wrong_boundary)
-
-
-def span_errors(gold: frozenset[Span], predicted: frozenset[Span]) -> Errors:
-    """Sort one document's strict errors by kind."""
-    return _errors(gold, predicted, overlapping)
-
-
-def piece_errors(gold: frozenset[Piece], predicted: frozenset[Piece]) -> Errors:
-    """Sort one document's paper-metric errors by kind."""
-    return _errors(gold, predicted, _containing)
-
-
-def _errors(
-    gold: frozenset[ItemT],
-    predicted: frozenset[ItemT],
-    near: Callable[[Sequence[ItemT], Sequence[ItemT]], list[tuple[ItemT, ItemT]]],
-) -> Errors:
-    missed, invented = sorted(gold - predicted), sorted(predicted - gold)
-    wrong_label = _same_place(missed, invented)
-    missed, invented = _without(missed, invented, wrong_label)
-    wrong_boundary = near(missed, invented)
-    missed, invented = _without(missed, invented, wrong_boundary)
-    return Errors(
-        tuple(sorted(missed, key=_place)),
-        tuple(sorted(invented, key=_place)),
-        tuple(sorted(wrong_label, key=_gold_place)),
-        tuple(sorted(wrong_boundary, key=_gold_place)),
-    )
-
-
-def _place(item: Item) -> tuple[str | int, ...]:
-    return item[1:]
-
-
-def _gold_place(pair: Pair) -> tuple[str | int, ...]:
-    return _place(pair[0])
-
-
-def _without(
-    missed: list[ItemT], invented: list[ItemT], pairs: list[tuple[ItemT, ItemT]]
-) -> tuple[list[ItemT], list[ItemT]]:
-    golds, guesses = {gold for gold, _ in pairs}, {guess for _, guess in pairs}
-    return [m for m in missed if m not in golds], [i for i in invented if i not in guesses]
-
-
-def _same_place(missed: Iterable[ItemT], invented: Iterable[ItemT]) -> list[tuple[ItemT, ItemT]]:
-    """Pair, one to one, items that differ in their label only."""
-    waiting: defaultdict[tuple[str | int, ...], deque[ItemT]] = defaultdict(deque)
-    for item in missed:
-        waiting[_place(item)].append(item)
-    pairs = []
-    for item in invented:
-        if golds := waiting.get(_place(item)):
-            pairs.append((golds.popleft(), item))
-    return pairs
-
-
-def _containing(missed: Sequence[Piece], invented: Sequence[Piece]) -> list[tuple[Piece, Piece]]:
-    pairs = []
-    free = list(missed)
-    for guess in invented:
-        for gold in free:
-            if gold[0] == guess[0] and (gold[1] in guess[1] or guess[1] in gold[1]):
-                pairs.append((gold, guess))
-                free.remove(gold)
-                break
-    return pairs
-
-
-def overlapping(missed: Sequence[Span], invented: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Pair, one to one, as many spans of one label that overlap as can be paired at once."""
-    golds: defaultdict[str, list[Span]] = defaultdict(list)
-    guesses: defaultdict[str, list[Span]] = defaultdict(list)
-    for item in missed:
-        golds[item[0]].append(item)
-    for item in invented:
-        guesses[item[0]].append(item)
-    return [
-        pair
-        for label in golds.keys() & guesses.keys()
-        for pair in _matching(sorted(golds[label]), sorted(guesses[label]))
-    ]
-
-
-def _matching(golds: list[Span], guesses: list[Span]) -> list[tuple[Span, Span]]:
-    """A largest matching of two sorted lists of spans of one label, by augmenting paths."""
-    starts = [start for _, start, _ in golds]
-    # Highest end so far: it never falls, so gold spans that end too early can be bisected away.
-    reach = list(accumulate((end for _, _, end in golds), max))
-    guess_of: dict[int, int] = {}  # gold -> guess
-    gold_of: dict[int, int] = {}  # guess -> gold
-
-    def neighbours(guess: int) -> Iterable[int]:
-        _, start, end = guesses[guess]
-        first, past = bisect_right(reach, start), bisect_left(starts, end)
-        return (gold for gold in range(first, past) if golds[gold][2] > start)
-
-    for root in range(len(guesses)):
-        found_from: dict[int, int] = {}
-        queue = deque([root])
-        while queue:
-            guess = queue.popleft()
-            new = [gold for gold in neighbours(guess) if gold not in found_from]
-            found_from.update((gold, guess) for gold in new)
-            free = next((gold for gold in new if gold not in guess_of), None)
-            if free is None:
-                queue.extend(guess_of[gold] for gold in new)
-                continue
-            queue.clear()
-            gold: int | None = free
-            while gold is not None:  # flip the path, from its end back to the root
-                guess = found_from[gold]
-                guess_of[gold] = guess
-                gold_of[guess], gold = gold, gold_of.get(guess)
-    return [(golds[gold], guesses[guess]) for gold, guess in sorted(guess_of.items())]
+def _confusion(
+    labels: Mapping[str, Counts], swaps: Mapping[tuple[str, str], int]
+) -> dict[tuple[str | None, str | None], int]:
+    """The matrix that hits and swapped labels make, and on its edges what has no partner."""
+    cells: Counter[tuple[str | None, str | None]] = Counter()
+    cells.update(swaps)
+    for label, counts in labels.items():
+        cells[label, label] = counts.tp
+        cells[label, None] = counts.fn
+        cells[None, label] = counts.fp
+    for (gold, guess), number in swaps.items():
+        cells[gold, None] -= number
+        cells[None, guess] -= number
+    return {pair: number for pair, number in cells.items() if number}
 
 
 def span_items(entities: Iterable[Entity]) -> frozenset[Span]:
     """Return what the strict metric sees of entities."""
     return frozenset((entity.label, entity.start, entity.end) for entity in entities)
-
-
-def paper_items(answer: str) -> frozenset[Piece]:
-    """Return what the paper's metric sees of an answer: normalised (label, surface) pairs.
-
-    The answer is normalised whole, cut at each ``;``, and each piece normalised again; pieces
-    without ``:`` are ignored.
-    """
-    *parts, last = normalise(answer).split(";")
-    pieces = {_piece(last)}
-    # Where the pass over the whole answer cleaned a surface of the last piece only, and found no
-    # characters that a second pass sees anew, that pass changes no more than surfaces' wrapping.
-    settled = ":" in last and not any(mark in answer for mark in _UNSETTLING)
-    pieces.update(map(_settled_piece if settled else _piece, parts))
-    return frozenset(piece for piece in pieces if piece is not None)
-
-
-@lru_cache(maxsize=1 << 17)
-def _piece(part: str) -> Piece | None:
-    label, colon, surface = normalise(part).partition(":")
-    return (label, surface) if colon else None
-
-
-def _settled_piece(part: str) -> Piece | None:
-    label, colon, surface = part.rpartition(":")
-    if ":" in label:
-        return _piece(part)
-    return (label, _bare(surface)) if colon else None
-
-
-_TIGHT = ",:()._;'-"  # no space is kept beside these
-_PLAIN = {"；": ";", "：": ":", "，": ",", "‘": "'", "’": "'", "“": '"', "”": '"'}
-_UNSETTLING = ("{", "}", *_PLAIN)
-_SPELLINGS = {"located": "location", "organisation": "organization"}
-_WRAPPERS = {"《": "》", "<": ">", "（": "）", "(": ")"}
-
-
-def normalise(text: str) -> str:
-    """Return an answer, or a piece of one, in the paper's normal form; the order of steps counts.
-
-    One pass only: full-width punctuation becomes ASCII after spaces are dropped, so that a
-    second pass may change the text again, as it does in the authors' evaluator.
-    """
-    text = " ".join(text.split())
-    if " " in text:
-        for mark in _TIGHT:
-            if mark in text:
-                text = text.replace(" " + mark, mark).replace(mark + " ", mark)
-    text = text.lower().replace("{", "").replace("}", "")
-    for mark in ",.;":
-        while mark * 2 in text:
-            text = text.replace(mark * 2, mark)
-    if not text.isascii():
-        for wide, plain in _PLAIN.items():
-            text = text.replace(wide, plain)
-    for other, usual in _SPELLINGS.items():
-        text = text.replace(other, usual)
-    label, colon, surface = text.rpartition(":")
-    return f"{label}:{_bare(surface)}" if colon else text
-
-
-def _bare(surface: str) -> str:
-    surface = surface.strip("@#")
-    opening = surface.find("《")
-    closing = surface.find("》", opening)
-    if 0 <= opening < closing:
-        surface = surface[opening + 1 : closing]
-    if len(surface) > 1 and _WRAPPERS.get(surface[0]) == surface[-1]:
-        surface = surface[1:-1]
-    return surface
 
 
 @dataclass(frozen=True, slots=True)

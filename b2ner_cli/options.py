@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from b2ner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from b2ner_cli.label_map import LabelMap
 
 LabelValues = Annotated[
     list[str] | None,
@@ -96,3 +99,12 @@ def chosen_data(data: Path, collection: str | None) -> Path:
     from b2ner_cli.formats import b2nerd
 
     return b2nerd.within(data, collection)
+
+
+def chosen_label_map(path: Path | None) -> LabelMap | None:
+    """What --label-map names."""
+    if path is None:
+        return None
+    from b2ner_cli.label_map import read
+
+    return read(path)

@@ -8,85 +8,32 @@ cannot be paired ends the run: a score that skips is no score. Counts nothing.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from b2ner_cli import formats, prompts
-from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention
+from b2ner_cli.answer_pairs import answer_pairs, is_lost
+from b2ner_cli.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.error_classes import NOTHING_STRANGE, Strange
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.evaluation import DataSet, Metric, Piece, Span, normalise, paper_items, span_items
+from b2ner_cli.evaluation import DataSet, Metric, span_items
 from b2ner_cli.formats import fields, predictions, sources
 from b2ner_cli.grounding import locate
-from b2ner_cli.label_map import LabelMap, relabel
+from b2ner_cli.paper_metric import Piece, paper_items
+from b2ner_cli.sides import Audit, Pair, Reading, Side
 
-_SEPARATOR = re.compile("[;；]")
-_COLON = re.compile("[:：]")
 _PREDICTED = "entities"  # the field that holds them, in predictions and in gold files
 _NAMED = 3
-_NOT_LETTERS = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """How honest the predictions of one or more documents are, in numbers that add up.
-
-    `mentions` were predicted; `unlocated` of them have a surface that the text does not hold,
-    `invalid` a label that was not asked for, None where the labels asked for are not known.
-    `unplaced` gold mentions have no place in the text, so that strict leaves them out.
-    """
-
-    mentions: int = 0
-    unlocated: int = 0
-    invalid: int | None = None
-    unplaced: int = 0
-
-    def __add__(self, other: Audit) -> Audit:
-        known = [each.invalid for each in (self, other) if each.invalid is not None]
-        return Audit(
-            self.mentions + other.mentions,
-            self.unlocated + other.unlocated,
-            sum(known) if known else None,
-            self.unplaced + other.unplaced,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What one side says of a document, as a metric sees it: only one of the two is filled."""
-
-    spans: frozenset[Span] = frozenset()
-    pieces: frozenset[Piece] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One document's two sides."""
-
-    data_set: DataSet
-    id: str
-    text: str
-    gold: Side
-    predicted: Side
-    audit: Audit
-    missing: bool = False
-
-
-def read_pairs(
-    path: Path,
-    gold: Path | None,
-    named: fields.Fields,
-    metric: Metric,
-    label_map: LabelMap | None = None,
-) -> Iterator[Pair]:
+def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Pair]:
     """Yield the documents of a prediction file, or of a directory that has one, with their gold.
 
     The authors' files bring their gold along; any other needs `gold` or a field `named.gold`.
-    With `label_map` the labels of both sides are renamed.
     """
+    named = reading.named
     path = _prediction_file(path)
     kind = _kind(path)
     if kind == "answers":
@@ -95,7 +42,12 @@ def read_pairs(
                 f"{path} brings its gold answers along",
                 "Leave out --gold and --gold-field for the authors' prediction files.",
             )
-        return _answer_pairs(path, metric, label_map)
+        return answer_pairs(path, reading)
+    if reading.fix_commas:
+        raise UsageError(
+            f"{path} has entities, not answers: there are no commas to fix",
+            "Leave out --fix-commas; it is for the authors' prediction files.",
+        )
     found: Iterator[tuple[Document, Document | None]]
     if gold is None:
         found = _one_file(path, kind, named)
@@ -106,9 +58,9 @@ def read_pairs(
     else:
         found = _two_files(path, gold, named)
     data_set = DataSet(Path(path.name.removesuffix(".gz")).stem)
-    if label_map:
+    if label_map := reading.label_map:
         found = ((label_map.document(g), p and label_map.document(p)) for g, p in found)
-    return (_document_pair(data_set, *each, metric) for each in found)
+    return (_document_pair(data_set, *each, reading.metrics) for each in found)
 
 
 def named_ids(ids: Sequence[str]) -> str:
@@ -117,7 +69,7 @@ def named_ids(ids: Sequence[str]) -> str:
     return ", ".join(map(repr, ids[:_NAMED])) + more
 
 
-# The authors' prediction files ------------------------------------------------------------------
+# Which file ---------------------------------------------------------------------------------------
 
 
 def _prediction_file(path: Path) -> Path:
@@ -152,101 +104,6 @@ def _kind(path: Path) -> str:
         f"{path}: a file of format {format} cannot be scored",
         "Predictions and gold are JSONL with entities, CoNLL, or the authors' prediction files.",
     )
-
-
-def _answer_pairs(path: Path, metric: Metric, label_map: LabelMap | None) -> Iterator[Pair]:
-    for record in predictions.read(path):
-        data_set = DataSet(record.dataset, record.task, record.language)
-        asked = record.asked
-        if label_map:
-            record, asked = _renamed(record, label_map)
-        audit = _answer_audit(record.predicted, record.sentence, asked)
-        if metric == "paper":
-            gold = predicted = Side(pieces=paper_items(record.gold))
-            if record.predicted != record.gold:
-                predicted = Side(pieces=paper_items(record.predicted))
-            yield Pair(data_set, record.id, record.sentence, gold, predicted, audit)
-            continue
-        placed, unplaced = locate(record.sentence, _said(record.gold, record.sentence, None))
-        entities: Iterable[Entity] | None = record.entities
-        if entities is None:
-            said = _said(record.predicted, record.sentence, asked)
-            entities, _ = locate(record.sentence, said)
-        yield Pair(
-            data_set,
-            record.id,
-            record.sentence,
-            Side(span_items(placed)),
-            Side(span_items(entities)),
-            audit + Audit(unplaced=len(unplaced)),
-        )
-
-
-def _renamed(
-    record: predictions.PredictionRecord, label_map: LabelMap
-) -> tuple[predictions.PredictionRecord, str | None]:
-    """Rename the labels of a record, and of the line of its prompt that names them."""
-    renamed = replace(
-        record,
-        gold=relabel(record.gold, label_map.names),
-        predicted=relabel(record.predicted, label_map.names),
-        entities=record.entities
-        and tuple(e._replace(label=label_map.asked(e.label)) for e in record.entities),
-    )
-    asked = record.asked
-    return renamed, asked and ", ".join(label_map.asked(n.strip()) for n in asked.split(","))
-
-
-def _pieces(answer: str) -> Iterator[tuple[str, str]]:
-    """Cut an answer at its separators; yield label and surface where a piece has both."""
-    for piece in _SEPARATOR.split(answer):
-        parts = _COLON.split(piece, maxsplit=1)
-        if len(parts) == 2 and (label := parts[0].strip()) and (surface := parts[1].strip()):
-            yield label, surface
-
-
-def _said(answer: str, text: str, asked: str | None) -> list[Mention]:
-    """Read an answer as the tagger would; with `asked` None any label goes."""
-    given = list(dict.fromkeys(label for label, _ in _pieces(answer)))
-    if asked is not None:
-        # A label that holds a comma is seen as one where an answer spells it.
-        names = [name.strip() for name in asked.split(",")]
-        given = names + [label for label in given if f", {label}, " in f", {asked}, "]
-    mentions, _ = prompts.parse(Completion(answer), given, text)
-    return mentions
-
-
-def _answer_audit(answer: str, text: str, asked: str | None) -> Audit:
-    said = list(_pieces(answer))
-    strange = [Mention(label, surface) for label, surface in said if surface not in text]
-    unlocated = _count_unlocated(text, strange) if strange else 0
-    invalid = None
-    if asked is not None:
-        known = f",{_folded(asked)},"
-        invalid = sum(f",{_folded(label)}," not in known for label, _ in said)
-    return Audit(len(said), unlocated, invalid)
-
-
-def _count_unlocated(text: str, mentions: Sequence[Mention]) -> int:
-    # Folding ASCII keeps letters and digits, so most inventions show without the slow search.
-    letters = _letters(text) if text.isascii() else None
-    doubtful = [
-        mention
-        for mention in mentions
-        if letters is None or not mention.surface.isascii() or _letters(mention.surface) in letters
-    ]
-    lost = len(locate(text, doubtful)[1]) if doubtful else 0
-    return len(mentions) - len(doubtful) + lost
-
-
-def _letters(text: str) -> str:
-    return text.casefold().translate(_NOT_LETTERS)
-
-
-@lru_cache(maxsize=1 << 14)
-def _folded(labels: str) -> str:
-    """Fold one label or a comma list of them: how an answer spells a label is not its fault."""
-    return normalise(labels).replace("-> ", "->")
 
 
 # Documents with entities ------------------------------------------------------------------------
@@ -332,23 +189,57 @@ def _documents(path: Path, named: fields.Fields) -> Iterator[Document]:
 
 
 def _document_pair(
-    data_set: DataSet, gold: Document, predicted: Document | None, metric: Metric
+    data_set: DataSet, gold: Document, predicted: Document | None, metrics: Sequence[Metric]
 ) -> Pair:
     placed, unplaced = _placed(gold)
-    audit = Audit(unplaced=unplaced if metric == "strict" else 0)
+    audit = Audit(unplaced=unplaced if "strict" in metrics else 0)
     said: Sequence[Mention] = ()
     entities: Sequence[Entity] = ()
+    strange = NOTHING_STRANGE
     if predicted:
         entities, lost = _placed(predicted)
         said = predicted.mentions or ()
-        dropped = predicted.meta.get("unlocated")
-        lost += len(dropped) if isinstance(dropped, list) else 0
-        audit += Audit(len(entities) + lost, lost)
-    if metric == "strict":
-        sides = Side(span_items(placed)), Side(span_items(entities))
-    else:
-        sides = _as_answer(gold.mentions or ()), _as_answer(said)
-    return Pair(data_set, gold.id, gold.text, *sides, audit, missing=predicted is None)
+        dropped = _dropped(predicted)
+        audit += Audit(len(entities) + lost + len(dropped), lost + len(dropped))
+        strange = _strange(predicted, entities, lost, dropped)
+    spans = pieces = (frozenset[Any](), frozenset[Any]())
+    if "strict" in metrics:
+        spans = span_items(placed), span_items(entities)
+    if "paper" in metrics:
+        pieces = _as_answer(gold.mentions or ()), _as_answer(said)
+    return Pair(
+        data_set,
+        gold.id,
+        gold.text,
+        Side(spans[0], pieces[0]),
+        Side(spans[1], pieces[1]),
+        audit,
+        missing=predicted is None,
+        strange=strange,
+    )
+
+
+def _dropped(document: Document) -> list[Any]:
+    """What the tagger said it could not find in the text."""
+    dropped = document.meta.get("unlocated")
+    return dropped if isinstance(dropped, list) else []
+
+
+def _strange(
+    document: Document, entities: Sequence[Entity], lost: int, dropped: Sequence[Any]
+) -> Strange:
+    """Name what is said of the document and not in its text."""
+    absent = [
+        (str(each.get("label")), str(each.get("text")))
+        for each in dropped
+        if isinstance(each, dict)
+    ]
+    if lost:
+        found = Counter((entity.label, entity.text) for entity in entities)
+        for label, surface, _ in document.mentions or ():
+            if found[label, surface] == 0 and is_lost(document.text, surface):
+                absent.append((label, surface))
+    return Strange(tuple(dict.fromkeys(absent))) if absent else NOTHING_STRANGE
 
 
 def _placed(document: Document) -> tuple[Sequence[Entity], int]:
@@ -360,5 +251,5 @@ def _placed(document: Document) -> tuple[Sequence[Entity], int]:
     return entities, len(mentions) - len(entities)
 
 
-def _as_answer(mentions: Sequence[Mention]) -> Side:
-    return Side(pieces=paper_items(prompts.answer(mentions)))
+def _as_answer(mentions: Sequence[Mention]) -> frozenset[Piece]:
+    return paper_items(prompts.answer(mentions))

@@ -14,27 +14,21 @@ from typing import Any
 
 import orjson
 
+from b2ner_cli.audits import Audits
+from b2ner_cli.bootstrap import Intervals, intervals
+from b2ner_cli.error_classes import CLASSES, Errors, Item
 from b2ner_cli.errors import UsageError
-from b2ner_cli.evaluation import (
-    Counts,
-    DataSet,
-    Errors,
-    Item,
-    Metric,
-    Scores,
-    Tally,
-    averages,
-    macro,
-    normalise,
-    piece_errors,
-    span_errors,
-)
+from b2ner_cli.evaluation import Counts, DataSet, Metric, Scores, Tally, averages, macro
 from b2ner_cli.formats import open_output
 from b2ner_cli.formats.fields import Fields
 from b2ner_cli.formats.predictions import read_names
 from b2ner_cli.label_map import AS_GIVEN, LabelMap
-from b2ner_cli.pairing import Audit, Pair, named_ids, read_pairs
+from b2ner_cli.pairing import named_ids, read_pairs
+from b2ner_cli.paper_metric import normalise
+from b2ner_cli.sides import Audit, Pair, Reading, sum_audits
 
+_AUDITS = 10_000  # so many are added up at once
+NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner
 _SCORED_ALIKE = ("", "NER", "EEA")  # the authors score other tasks in ways of their own
 
 
@@ -60,7 +54,31 @@ class DataSetReport:
             "unlocated": self.audit.unlocated / mentions if mentions else 0.0,
             "invalid_labels": None if invalid is None else invalid / mentions if mentions else 0.0,
             "missing": list(self.missing),
+            "errors": self.errors,
+            "confusion": self.confusion,
         }
+
+    @property
+    def errors(self) -> dict[str, int | None]:
+        """How many errors of each class; None where the labels asked for are not known."""
+        counted: dict[str, int | None] = dict(self.scores.errors)
+        if self.audit.invalid is None:
+            counted["not_in_labels"] = None
+        return counted
+
+    @property
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Gold labels, what they were predicted as, and how often; most supported labels first."""
+        names: tuple[str | None, ...] = (*self.scores.labels, None)
+        cells = self.scores.confusion
+        rows = (
+            (
+                gold,
+                {guess or NOTHING: cells[gold, guess] for guess in names if (gold, guess) in cells},
+            )
+            for gold in names
+        )
+        return {gold or NOTHING: row for gold, row in rows if row}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,7 @@ class Report:
 
     `labels` says whose names the labels are scored under: as given, or those of a file.
     `asked` are the labels of each data set that the model was asked for under other names.
+    `seen` are the data sets in the order in which their files name them.
     """
 
     metric: Metric
@@ -76,6 +95,12 @@ class Report:
     labels: str = AS_GIVEN
     asked: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     renamed: tuple[str, ...] = ()
+    seen: tuple[DataSet, ...] = ()
+    intervals: Intervals | None = None
+
+    @property
+    def scores(self) -> dict[DataSet, Scores]:
+        return {each.data_set: each.scores for each in self.data_sets}
 
     @property
     def averages(self) -> dict[str, float]:
@@ -88,7 +113,7 @@ class Report:
 
     @property
     def macro(self) -> float:
-        return macro({each.data_set: each.scores for each in self.data_sets})
+        return macro(self.scores)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,64 +134,78 @@ class Report:
             "datasets": {each.data_set.key: each.as_dict() for each in self.data_sets},
             "averages": self.averages,
             "macro": self.macro,
+            **({"bootstrap": self.intervals.as_dict()} if self.intervals else {}),
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How a file of predictions is scored.
+
+    The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
+    What is wrong in each document is written to `errors`. `label_map` renames the labels of
+    both sides; those that get one name are scored as one. With `bootstrap` rounds, seeded by
+    `seed`, scores come with intervals.
+    """
+
+    metrics: tuple[Metric, ...] = ("strict",)
+    gold: Path | None = None
+    gold_field: str | None = None
+    errors: Path | None = None
+    text_field: str = "text"
+    id_field: str = "id"
+    label_map: LabelMap | None = None
+    fix_commas: bool = False
+    bootstrap: int = 0
+    seed: int = 0
+
+    def reading(self, metrics: tuple[Metric, ...]) -> Reading:
+        """How its files are read for these metrics."""
+        named = Fields(text=self.text_field, id=self.id_field, gold=self.gold_field)
+        return Reading(metrics, named, self.label_map, self.fix_commas)
 
 
 def evaluate(
     path: Path,
     *,
+    metric: Metric = "strict",
     gold: Path | None = None,
     gold_field: str | None = None,
-    metric: Metric = "strict",
     errors: Path | None = None,
     text_field: str = "text",
     id_field: str = "id",
     label_map: LabelMap | None = None,
 ) -> Report:
-    """Score the predictions at `path`; write what is wrong in each document to `errors`.
+    """Score the predictions at `path` by one metric; the options are those of `Job`."""
+    job = Job((metric,), gold, gold_field, errors, text_field, id_field, label_map)
+    return score(path, job)[metric]
 
-    The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
-    `label_map` renames the labels of both sides; those that get one name are scored as one.
+
+def score(path: Path, job: Job, audits: Audits | None = None) -> dict[Metric, Report]:
+    """Score the predictions at `path` by each metric, reading them once; fill `audits`.
+
+    Audits are made of the paper's pieces, so that its metric is then among the reports.
     """
-    if errors and errors.exists() and any(errors.samefile(each) for each in (path, gold) if each):
-        raise UsageError(f"{errors}: the errors would overwrite what they are found in")
-    named = Fields(text=text_field, id=id_field, gold=gold_field)
-    report = _score(read_pairs(path, gold, named, metric, label_map), metric, errors)
-    if label_map:
-        notes = tuple(_renaming_notes(label_map, report))
-        report = replace(report, labels=label_map.source, renamed=notes)
-    return replace(report, asked=read_names(path))
-
-
-def table_rows(report: Report) -> list[tuple[str, ...]]:
-    """Return the report as rows of a table, the header first; scores in percent.
-
-    One data set: its lines and its labels. Several: a line each, then the averages.
-    """
-    rows: list[tuple[str, ...]] = [(_whose_names(report), "F1", "precision", "recall", "support")]
-    if len(report.data_sets) == 1:
-        (only,) = report.data_sets
-        rows.append(_row(only.data_set.key, only.scores.total))
-        for name, counts in (("boundary", only.scores.boundary), ("type", only.scores.type)):
-            if counts:
-                rows.append(_row(name, counts))
-        rows.append(("macro", _percent(report.macro), "", "", ""))
-        rows.extend(_row(label, counts) for label, counts in only.scores.labels.items())
-        return rows
-    rows.extend(_row(each.data_set.key, each.scores.total) for each in report.data_sets)
-    means = report.averages
-    overall = means.pop("overall")
-    rows.extend((f"{group} average", _percent(f1), "", "", "") for group, f1 in means.items())
-    rows.append(("overall average", _percent(overall), "", "", ""))
-    rows.append(("macro", _percent(report.macro), "", "", ""))
-    return rows
-
-
-def _whose_names(report: Report) -> str:
-    asked = ", asked under others" if report.asked else ""
-    of = "" if report.labels == AS_GIVEN else "of "
-    return f"labels {of}{report.labels}{asked}"
+    metrics = job.metrics
+    if audits is not None and "paper" not in metrics:
+        metrics += ("paper",)
+    inputs = [each for each in (path, job.gold) if each]
+    if job.errors and job.errors.exists() and any(map(job.errors.samefile, inputs)):
+        raise UsageError(f"{job.errors}: the errors would overwrite what they are found in")
+    pairs = read_pairs(path, job.gold, job.reading(metrics))
+    reports = _score(pairs, metrics, job, audits)
+    asked = read_names(path)
+    for metric, report in reports.items():
+        changed = replace(report, asked=asked)
+        if job.label_map:
+            notes = tuple(_renaming_notes(job.label_map, report))
+            changed = replace(changed, labels=job.label_map.source, renamed=notes)
+        if job.bootstrap:
+            drawn = intervals(changed.scores, job.bootstrap, job.seed)
+            changed = replace(changed, intervals=drawn)
+        reports[metric] = changed
+    return reports
 
 
 def _renaming_notes(label_map: LabelMap, report: Report) -> Iterator[str]:
@@ -191,15 +230,6 @@ def _renaming_notes(label_map: LabelMap, report: Report) -> Iterator[str]:
         yield f"{label_map.source}: neither file has {', '.join(idle)}"
 
 
-def _row(name: str, counts: Counts) -> tuple[str, ...]:
-    scores = (counts.f1, counts.precision, counts.recall)
-    return (name, *map(_percent, scores), str(counts.support))
-
-
-def _percent(score: float) -> str:
-    return f"{100 * score:.2f}"
-
-
 def _counts(counts: Counts) -> dict[str, float]:
     return {
         "f1": counts.f1,
@@ -222,42 +252,61 @@ def _notes(each: DataSetReport, metric: Metric) -> Iterator[str]:
         yield f"{key}: gold mentions without a place in their text, left out: {each.audit.unplaced}"
 
 
-def _score(pairs: Iterable[Pair], metric: Metric, errors: Path | None) -> Report:
-    tallies: dict[DataSet, Tally] = {}
-    audits: dict[DataSet, Audit] = {}
-    missing: dict[DataSet, list[str]] = {}
-    with open_output(str(errors), force=True) if errors else nullcontext() as output:
+def _score(
+    pairs: Iterable[Pair], metrics: tuple[Metric, ...], job: Job, audits: Audits | None
+) -> dict[Metric, Report]:
+    found: dict[DataSet, _Running] = {}
+    with open_output(str(job.errors), force=True) if job.errors else nullcontext() as output:
         for pair in pairs:
-            data_set = pair.data_set
-            tally = tallies.setdefault(data_set, Tally())
-            if metric == "strict":
-                tally.add_spans(pair.gold.spans, pair.predicted.spans)
-            else:
-                tally.add_pieces(pair.gold.pieces, pair.predicted.pieces)
-            audits[data_set] = audits.get(data_set, Audit()) + pair.audit
+            running = found.get(pair.data_set)
+            if running is None:
+                running = found[pair.data_set] = _Running(metrics)
+            for metric, tally in running.tallies.items():
+                errors = _add(tally, metric, pair)
+                if output and errors and metric in job.metrics:
+                    output.write(_error_line(pair, errors, metric, job))
+            running.audits.append(pair.audit)
+            if len(running.audits) > _AUDITS:
+                running.audits = [sum_audits(running.audits)]
             if pair.missing:
-                missing.setdefault(data_set, []).append(pair.id)
-            if output:
-                output.write(_error_line(pair, metric))
-    ordered = sorted(tallies, key=lambda each: (each.key.casefold(), each.key))
-    return Report(
-        metric,
-        tuple(
-            DataSetReport(each, tallies[each].scores(), audits[each], tuple(missing.get(each, ())))
-            for each in ordered
-        ),
-    )
+                running.missing.append(pair.id)
+            if audits is not None:
+                audits.add(pair)
+    return {
+        metric: Report(
+            metric,
+            tuple(
+                DataSetReport(
+                    each,
+                    found[each].tallies[metric].scores(),
+                    sum_audits(found[each].audits),
+                    tuple(found[each].missing),
+                )
+                for each in sorted(found, key=lambda each: (each.key.casefold(), each.key))
+            ),
+            seen=tuple(found),
+        )
+        for metric in metrics
+    }
 
 
-def _error_line(pair: Pair, metric: Metric) -> bytes:
-    """Spell what is wrong in a document as a line of JSON; nothing if nothing is."""
-    found: Errors
+class _Running:
+    """What is counted of one data set while its documents come in."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.tallies: dict[Metric, Tally] = {metric: Tally() for metric in metrics}
+        self.audits: list[Audit] = []
+        self.missing: list[str] = []
+
+
+def _add(tally: Tally, metric: Metric, pair: Pair) -> Errors | None:
     if metric == "strict":
-        found = span_errors(pair.gold.spans, pair.predicted.spans)
-    else:
-        found = piece_errors(pair.gold.pieces, pair.predicted.pieces)
-    if not found:
-        return b""
+        return tally.add_spans(pair.gold.spans, pair.predicted.spans, pair.strange)
+    return tally.add_pieces(pair.gold.pieces, pair.predicted.pieces, pair.strange_pieces())
+
+
+def _error_line(pair: Pair, errors: Errors, metric: Metric, job: Job) -> bytes:
+    """Spell what is wrong in a document as a line of JSON."""
 
     def spelled(item: Item) -> dict[str, Any]:
         if len(item) == 2:
@@ -265,16 +314,17 @@ def _error_line(pair: Pair, metric: Metric) -> bytes:
         label, start, end = item
         return {"start": start, "end": end, "label": label, "text": pair.text[start:end]}
 
-    def paired(pairs: Iterable[tuple[Item, Item]]) -> list[dict[str, Any]]:
-        return [{"gold": spelled(gold), "predicted": spelled(guess)} for gold, guess in pairs]
+    def named(name: str) -> list[dict[str, Any]]:
+        found = getattr(errors, name)
+        if name in ("wrong_label", "wrong_boundary"):
+            return [{"gold": spelled(gold), "predicted": spelled(guess)} for gold, guess in found]
+        return [spelled(item) for item in found]
 
     line = {
+        **({"metric": metric} if len(job.metrics) > 1 else {}),
         "dataset": pair.data_set.key,
         "id": pair.id,
         "text": pair.text,
-        "missed": [spelled(item) for item in found.missed],
-        "invented": [spelled(item) for item in found.invented],
-        "wrong_label": paired(found.wrong_label),
-        "wrong_boundary": paired(found.wrong_boundary),
+        **{name: named(name) for name in CLASSES},
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

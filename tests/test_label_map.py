@@ -15,7 +15,8 @@ from b2ner_cli.errors import DataError, InputError, UsageError
 from b2ner_cli.formats.predictions import NAMES_FILE, read_names, write_names
 from b2ner_cli.label_map import LabelMap, describe, parse, read, relabel, spell
 from b2ner_cli.labels import LabelSet
-from b2ner_cli.scoring import evaluate, table_rows
+from b2ner_cli.score_tables import table_rows
+from b2ner_cli.scoring import evaluate
 from b2ner_cli.tagging import Options, tag
 from b2ner_cli.training_run import _label_names, card
 from tests.scripted import ScriptedEngine, Shell, numbered

@@ -5,7 +5,8 @@ import pytest
 
 from b2ner_cli.errors import B2nerError, InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
-from b2ner_cli.scoring import evaluate, table_rows
+from b2ner_cli.score_tables import table_rows
+from b2ner_cli.scoring import evaluate
 
 PROMPT = "Find them. \nLabel Set: person, city, organization -> company \n\nText: {} \nAnswer:"
 
@@ -111,6 +112,19 @@ def test_report_as_json(tmp_path):
                 "unlocated": 0.25,
                 "invalid_labels": None,
                 "missing": [],
+                "errors": {
+                    "missed": 0,
+                    "invented": 0,
+                    "wrong_label": 1,
+                    "wrong_boundary": 1,
+                    "not_in_text": 1,
+                    "not_in_labels": None,
+                },
+                "confusion": {
+                    "person": {"person": 1, "(none)": 1},
+                    "city": {"person": 1},
+                    "(none)": {"person": 1},
+                },
             }
         },
         "averages": {"overall": third},
@@ -292,6 +306,8 @@ def test_errors_file(tmp_path):
         "text": ANN,
         "missed": [],
         "invented": [],
+        "not_in_text": [{"label": "person", "text": "Carl"}],
+        "not_in_labels": [],
         "wrong_label": [
             {
                 "gold": {"start": 19, "end": 23, "label": "city", "text": "Rome"},
@@ -313,7 +329,8 @@ def test_errors_file_of_answers(tmp_path):
     first = json.loads(errors.read_text().splitlines()[0])
     assert first["dataset"] == "NER_en_one"
     assert first["missed"] == [{"label": "person", "text": "ann"}]
-    assert first["invented"] == [{"label": "person", "text": "eve"}]
+    assert first["invented"] == []
+    assert first["not_in_text"] == [{"label": "person", "text": "eve"}]
 
 
 def test_errors_do_not_overwrite_the_input(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from b2ner_cli.formats.sources import opened
 
 FILE_NAME = "predict_eval_predictions.jsonl"
 NAMES_FILE = "asked_labels.json"  # beside it, where labels were asked under other names
+
+_STRINGS = {str}
 
 # The line of a prompt that names its labels, in the five languages of the templates.
 _LABEL_LINES = ("Label Set:", "标签范围:", "Conjunto de Etiquetas:", "类别范围:")
@@ -44,9 +46,11 @@ class PredictionRecord:
     predicted: str
     entities: tuple[Entity, ...] | None = None
     origin: str = ""
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_entities(self.sentence, self.entities or ())
+        if self.entities:
+            check_entities(self.sentence, self.entities)
 
     @property
     def asked(self) -> str | None:
@@ -99,7 +103,7 @@ def read(path: Path) -> Iterator[PredictionRecord]:
 
 def _record(line: bytes, origin: str) -> PredictionRecord:
     try:
-        return _decode(orjson.loads(line), origin)
+        return _decode(orjson.loads(line), line, origin)
     except orjson.JSONDecodeError as error:
         raise InputError(
             f"{origin}: malformed JSON at column {error.colno}: {error.msg}",
@@ -155,34 +159,49 @@ def label_line(instruction: str) -> str | None:
 
     The first such line counts: later ones belong to the document.
     """
+    place = label_place(instruction)
+    return None if place is None else instruction[slice(*place)].strip()
+
+
+def label_place(instruction: str) -> tuple[int, int] | None:
+    """Where in a prompt the rest of that line stands."""
     text = f"\n{instruction}"
     places = ((text.find(f"\n{words}"), len(words)) for words in _LABEL_LINES)
     found = [place for place in places if place[0] >= 0]
     if not found:
         return None
     newline, length = min(found)
-    start = newline + 1 + length
-    end = text.find("\n", start)
-    return text[start : end if end >= 0 else len(text)].strip()
+    start = newline + length
+    end = instruction.find("\n", start)
+    return start, end if end >= 0 else len(instruction)
 
 
-def _decode(line: Any, origin: str) -> PredictionRecord:
+def _decode(line: Any, raw: bytes, origin: str) -> PredictionRecord:
     if not isinstance(line, dict) or not isinstance(line.get("Instance"), dict):
         raise ValueError("no Instance object" if isinstance(line, dict) else "not an object")
     instance = line["Instance"]
     answer = "ground_truth" if "ground_truth" in instance else "label"
     identifier = instance["id"]
+    values = (
+        line["Task"], line["Dataset"], line.get("Language", ""),
+        str(identifier) if isinstance(identifier, int) else identifier,
+        instance["sentence"], instance["instruction"],
+    )  # fmt: skip
+    if answer not in instance:
+        raise ValueError("no gold answer in it, neither ground_truth nor label")
+    gold, predicted = instance[answer], line["Prediction"]
+    if set(map(type, (*values, gold, predicted))) != _STRINGS:
+        for key in ("Task", "Dataset", "Language", "Prediction"):
+            _text({key: "", **line}, key)
+        for key in ("id", "sentence", "instruction", answer):
+            _text({**instance, "id": values[3]}, key)
     return PredictionRecord(
-        task=_text(line, "Task"),
-        dataset=_text(line, "Dataset"),
-        language=_text(line, "Language"),
-        id=str(identifier) if isinstance(identifier, int) else _text(instance, "id"),
-        sentence=_text(instance, "sentence"),
-        instruction=_text(instance, "instruction"),
-        gold=_text(instance, answer).strip(),
-        predicted=_text(line, "Prediction").strip(),
+        *values,
+        gold=gold.strip(),
+        predicted=predicted.strip(),
         entities=_entities(line["entities"]) if "entities" in line else None,
         origin=origin,
+        raw=raw,
     )
 
 

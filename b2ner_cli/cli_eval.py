@@ -1,0 +1,111 @@
+"""`b2ner eval`: scores of predictions, of runs and of several seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from b2ner_cli import console
+from b2ner_cli.errors import UsageError
+from b2ner_cli.options import LabelMapFile, Quiet, Verbose, chosen_label_map
+
+if TYPE_CHECKING:
+    from b2ner_cli.run_scores import RunScores
+
+EXAMPLES = (
+    "b2ner eval tagged.jsonl --gold gold.jsonl --errors errors.jsonl\n\n"
+    "b2ner eval run-23 run-33 run-34 run-42 --metric both --reports reports"
+)
+_BOTH = "both"
+
+
+def evaluate(
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(help="Tagged JSONL or CoNLL, a prediction file, or a run's folder, with "
+                       "eval-N or checkpoint-N folders or without; several are averaged."),
+    ],
+    gold: Annotated[Path | None, typer.Option(help="Annotated documents, matched by id.")] = None,
+    gold_field: Annotated[
+        str | None, typer.Option(help="Field of the same records that holds the annotation.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="strict: span and label; paper: the reference's own; both.")
+    ] = "strict",
+    label_map: LabelMapFile = None,
+    fix_commas: Annotated[
+        bool,
+        typer.Option("--fix-commas", help="Read `a: b, c` in answers as `a: b; a: c`, as the "
+                     "reference does for paths that hold gpt or eval+full."),
+    ] = False,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Draw documents N times: 95 % intervals of F1.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of these draws.")] = 0,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
+    ] = None,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Write which labels were taken for which to this CSV.")
+    ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the reference's tables and audits to this folder."),
+    ] = None,
+    min_f1: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 1 below this overall F1, 0..1.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    text_field: Annotated[str, typer.Option(help="Field of the text.")] = "text",
+    id_field: Annotated[str, typer.Option(help="Field of the id.")] = "id",
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:  # fmt: skip
+    """Score entities against annotated ones: precision, recall, F1, by data set and label.
+
+    Several runs are averaged, with their standard deviation; steps of a run stand side by side.
+    """
+    from b2ner_cli import run_folders, run_scores, score_tables, scoring
+    from b2ner_cli.evaluation import METRICS
+
+    console.set_up_logging(quiet, verbose)
+    if metric not in (*METRICS, _BOTH):
+        raise UsageError(f"no metric {metric!r}", f"choose from {', '.join((*METRICS, _BOTH))}")
+    metrics = tuple(each for each in METRICS if metric in (each, _BOTH))
+    job = scoring.Job(
+        metrics, gold, gold_field, errors, text_field, id_field, chosen_label_map(label_map),
+        fix_commas, bootstrap, seed,
+    )  # fmt: skip
+    runs = run_folders.find_runs(predictions)
+    scores = run_scores.score_runs(runs, job, reports)
+    if confusion:
+        if scores.single is None:
+            raise UsageError("--confusion is of one file of predictions", "Name one of them.")
+        score_tables.write_confusion(confusion, scores.single[metrics[0]].data_sets)
+    if as_json:
+        found = scores.as_dict() if scores.single is None else run_scores.as_dict(scores.single)
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _print_tables(scores)
+    notes = tuple(run.note for run in runs if run.note) + scores.notes
+    for line in notes if not quiet else ():
+        console.note(line)
+    if min_f1 is not None and scores.f1 < min_f1:
+        console.note(f"F1 {scores.f1:.4f} is below --min-f1 {min_f1}")
+        raise typer.Exit(1)
+
+
+def _print_tables(scores: RunScores) -> None:
+    from b2ner_cli import run_scores, score_tables
+
+    if scores.single:
+        tables = [score_tables.side_by_side(scores.single), score_tables.error_rows(scores.single)]
+    else:
+        tables = [run_scores.table_rows(scores, metric) for metric in scores.metrics]
+    for turn, rows in enumerate(tables):
+        if turn:
+            typer.echo()
+        console.print_table(rows)
