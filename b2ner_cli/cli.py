@@ -33,8 +33,10 @@ from b2ner_cli.options import (
     BatchTokens,
     Collection,
     Constrain,
+    Descriptions,
     Device,
     Dtype,
+    Examples,
     LabelMapFile,
     LabelValues,
     MaxAnswer,
@@ -48,7 +50,7 @@ from b2ner_cli.options import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from b2ner_cli.prompts import Form
 
 app = typer.Typer(
     name="b2ner",
@@ -125,6 +127,8 @@ def tag(
         typer.Option(rich_help_panel="Labels",
                      help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
     ] = "auto",
+    examples: Examples = None,
+    descriptions: Descriptions = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", rich_help_panel="Input",
@@ -200,6 +204,7 @@ def tag(
     from b2ner_cli import formats, runs
     from b2ner_cli.label_map import describe
     from b2ner_cli.labels import parse_labels
+    from b2ner_cli.prompts import check
     from b2ner_cli.settings import Settings
     from b2ner_cli.tagging import Options
 
@@ -216,7 +221,15 @@ def tag(
         renaming.ask(label_set)
         unused = renaming.unused if labels_field else renaming.check_used
         console.warn(unused(label_set.names))
-    options = Options(lang, all_occurrences, min_score, label_map=renaming)
+    form, described = _asking(examples, descriptions)
+    if label_set:
+        label_set = label_set.described(described)
+        if strange := [name for name in described if name not in label_set.names]:
+            console.note(f"no label {strange[0]!r} is asked for: its description is not used")
+        check(label_set, form)
+    options = Options(
+        lang, all_occurrences, min_score, label_map=renaming, form=form, descriptions=described
+    )
     settings = Settings(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
@@ -236,7 +249,7 @@ def tag(
         shown = renaming.ask(label_set) if renaming and label_set else label_set
         if renaming:
             wanted = map(renaming.document_labels, wanted)
-        for line in runs.preview(wanted, settings, shown, lang):
+        for line in runs.preview(wanted, settings, shown, options):
             typer.echo(line)
         return
     kind = to or formats.output_format(output)
@@ -261,6 +274,8 @@ def predict(
     collection: Collection = None,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     tasks: TaskFile = None,
+    examples: Examples = None,
+    descriptions: Descriptions = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="SET", help="Only this set, e.g. NER_en_WNUT17. Repeatable."),
@@ -290,6 +305,7 @@ def predict(
     """Answer data sets with their own labels; write the reference's prediction file."""
     from b2ner_cli import runs
     from b2ner_cli.settings import Settings
+    from b2ner_cli.tagging import Options
     from b2ner_cli.tasks import read
 
     console.set_up_logging(quiet, verbose)
@@ -297,10 +313,12 @@ def predict(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
     )  # fmt: skip
+    form, described = _asking(examples, descriptions)
     job = runs.PredictJob(
         chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
-        cache=_cache_path(cache, no_cache), label_map=chosen_label_map(label_map),
+        cache=_cache_path(cache, no_cache),
+        options=Options(label_map=chosen_label_map(label_map), form=form, descriptions=described),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
         runs.predict(job, watch)
@@ -328,6 +346,8 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
     ] = None,
     tasks: TaskFile = None,
+    examples: Examples = None,
+    descriptions: Descriptions = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
@@ -351,14 +371,17 @@ def train(
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
     from b2ner_cli import training_run
     from b2ner_cli.tasks import for_training
+    from b2ner_cli.training import Shown
 
     console.set_up_logging(quiet, verbose)
+    form, described = _asking(examples, descriptions)
     job = training_run.TrainJob(
         chosen_data(data, collection), output,
         training_run.read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
+        shown=Shown(form.examples, described),
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)
@@ -367,6 +390,16 @@ def train(
 
 
 app.command(epilog=cli_bench.EXAMPLES)(cli_bench.bench)
+
+
+def _asking(examples: Path | None, descriptions: Path | None) -> tuple[Form, dict[str, str]]:
+    """The form of prompts that the options ask for, and the descriptions of labels in them."""
+    from b2ner_cli.examples import read_examples
+    from b2ner_cli.labels import read_descriptions
+    from b2ner_cli.prompts import ZERO_SHOT, Form
+
+    described = read_descriptions(descriptions) if descriptions else {}
+    return Form(examples=read_examples(examples)) if examples else ZERO_SHOT, described
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:

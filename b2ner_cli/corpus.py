@@ -16,17 +16,19 @@ from __future__ import annotations
 import difflib
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from b2ner_cli import variation
+from b2ner_cli import templates, variation
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import b2nerd
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, Language, as_language
+from b2ner_cli.prompts import ZERO_SHOT, Example, Form
 from b2ner_cli.tasks import Part
+from b2ner_cli.templates import Task
 from b2ner_cli.variation import Variation
 
 OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in this very text
@@ -56,6 +58,7 @@ class Pick:
     read: int
     unsayable: int  # mentions that hold ';' and so cannot stand in an answer
     unfit: int = 0  # documents blank or too long, left aside before a task config's strategy
+    form: Form = ZERO_SHOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Group:
     language: Language
     texts: tuple[str, ...]
     targets: tuple[tuple[Mention, ...], ...] = field(repr=False)
+    form: Form = ZERO_SHOT
 
 
 def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[Pick]:
@@ -196,14 +200,43 @@ def by_labels(pick: Pick) -> list[list[Document]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Showing:
+    """What prompts show: `few_shot` of the groups up to `most` examples, `described` of the others
+    the descriptions of their labels.
+
+    Examples are those given, else other documents of the set.
+    """
+
+    few_shot: float = 0.0
+    most: int = 5
+    described: float = 0.0
+    examples: tuple[Example, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("few_shot", "described"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+
+    def shares(self, task: Task) -> tuple[float, float]:
+        """The shares of prompts with examples and with descriptions, of a task's prompts."""
+        known = templates.TEMPLATES[task].values()
+        return (
+            self.few_shot if any(each.shown for each in known) else 0.0,
+            self.described if any(each.described for each in known) else 0.0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """How a group's label list is made: at most `max_labels`, each dropped with probability
-    `dropout`, and how labels and texts are varied.
+    `dropout`, how labels and texts are varied, and what prompts show beside them.
     """
 
     max_labels: int = 18
     dropout: float = 0.10
     variation: Variation = field(default_factory=Variation)
+    showing: Showing = field(default_factory=Showing)
 
 
 def bundles(
@@ -302,4 +335,39 @@ def _ask(
                 if mention.label in names and ";" not in mention.surface
             )
         )
-    return Group(LabelSet(tuple(names.values())), pick.language, tuple(texts), tuple(targets))
+    asked, form = LabelSet(tuple(names.values())), pick.form
+    few_shot, described = asking.showing.shares(form.task)
+    if few_shot and rng.random() < few_shot:
+        form = replace(form, examples=_examples(pick, documents, names, asking.showing, rng))
+    elif described and rng.random() < described:
+        known = asking.showing.descriptions
+        asked = asked.described({names[n]: known[n] for n in names if n in known})
+    return Group(asked, pick.language, tuple(texts), tuple(targets), form)
+
+
+def _examples(
+    pick: Pick,
+    documents: list[Document],
+    names: dict[str, str],
+    showing: Showing,
+    rng: random.Random,
+) -> tuple[Example, ...]:
+    """Examples for a group, under the names its labels are asked by; none of its own texts."""
+    asked = {document.text.strip() for document in documents}
+    known: Sequence[Example] = showing.examples
+    if not known:
+        # More than are shown, because some of them are asked about.
+        some = rng.sample(pick.documents, min(len(pick.documents), showing.most + len(asked)))
+        known = [Example(each.text, each.mentions or ()) for each in some]
+    others = [each for each in known if each.text.strip() not in asked]
+    return tuple(
+        replace(
+            each,
+            mentions=tuple(
+                mention._replace(label=names[mention.label])
+                for mention in each.mentions
+                if mention.label in names and ";" not in mention.surface
+            ),
+        )
+        for each in rng.sample(others, min(len(others), showing.most))
+    )

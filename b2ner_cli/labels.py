@@ -13,6 +13,7 @@ Knows nothing of models; a set too long for one prompt is cut into groups, never
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,11 @@ class LabelSet:
         for name in self.descriptions:
             if name not in self.names:
                 raise UsageError(f"description for {name!r}, which is not in the label set")
+
+    def described(self, descriptions: Mapping[str, str]) -> LabelSet:
+        """The set with these descriptions, of those that are its own labels', before its own."""
+        known = {n: d for n, d in descriptions.items() if n in self.names}
+        return replace(self, descriptions={**self.descriptions, **known})
 
     def subset(self, names: Sequence[str]) -> LabelSet:
         """The set reduced to `names`, in their order, with their descriptions."""
@@ -120,6 +126,28 @@ def read_label_file(path: Path) -> list[tuple[str, str]]:
     if not pairs:
         raise InputError(f"label file {path} holds no labels", "write one label a line")
     return pairs
+
+
+def read_descriptions(path: Path) -> dict[str, str]:
+    """Read descriptions of labels: lines as in a label file, or a JSON object in a .json file."""
+    if path.suffix != ".json":
+        described = dict(read_label_file(path))
+    else:
+        try:
+            described = json.loads(path.read_bytes())
+        except OSError as error:
+            hint = _near_file(path) or "give lines of label: description"
+            raise InputError(f"cannot read descriptions {path}: {error.strerror}", hint) from None
+        except ValueError as error:
+            raise InputError(f"descriptions {path}: malformed JSON: {error}") from None
+        if not isinstance(described, dict):
+            raise InputError(f"descriptions {path}: not an object of labels")
+    for name, description in described.items():
+        if not isinstance(description, str) or not description.strip():
+            raise InputError(
+                f"descriptions {path}: label {name!r} has none", "write label: description"
+            )
+    return {name: description.strip() for name, description in described.items()}
 
 
 def detect_language(text: str) -> Language:

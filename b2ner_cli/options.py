@@ -27,6 +27,18 @@ LabelMapFile = Annotated[
         help="Other names for labels: `task => research task` a line, TSV or a JSON object.",
     ),
 ]  # fmt: skip
+Examples = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel="Labels",
+                 help="JSONL with gold: documents to show, with their answers, before each "
+                 "question. As many as fit."),
+]  # fmt: skip
+Descriptions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel="Labels",
+                 help="Descriptions of labels for the prompt: lines of label: description, or a "
+                 ".json object."),
+]  # fmt: skip
 Model = Annotated[
     str | None,
     typer.Option(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -72,10 +72,12 @@ def pack(groups: Sequence[corpus.Group], tokenizer: Tokenizer, max_tokens: int) 
 
 
 def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> None:
-    asked = [prompts.render(group.labels, text, group.language) for text in group.texts]
-    said = [prompts.answer(mentions) for mentions in group.targets]
-    encoded = tokenizer.encode([*(p.own for p in asked), *said], continued=True)
-    prefix = [*tokenizer.bos, *tokenizer.encode([asked[0].prefix])[0]]
+    labels, language, form = group.labels, group.language, group.form
+    asked = [prompts.own(labels, text, language, form) for text in group.texts]
+    said = [prompts.answer(mentions, form.task) for mentions in group.targets]
+    encoded = tokenizer.encode([*asked, *said], continued=True)
+    longest = max(map(len, encoded[: len(asked)])) + max(map(len, encoded[len(asked) :])) + 1
+    prefix = _prefix(group, tokenizer, max_tokens - longest)
     shared = row.append(prefix, 0, None)
     pairs = zip(encoded[: len(asked)], encoded[len(asked) :], strict=True)
     for own, answer in pairs:
@@ -86,6 +88,17 @@ def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -
         row.append(own + target[:-1], len(prefix), shared)
         row.sources.extend(range(start, start + len(target)))
         row.targets.extend(target)
+
+
+def _prefix(group: corpus.Group, tokenizer: Tokenizer, room: int) -> list[int]:
+    """The ids of a group's prefix, with as many of its examples as there is room for."""
+    form = group.form
+    while True:
+        text = prompts.prefix(group.labels, group.language, form)
+        ids = [*tokenizer.bos, *tokenizer.encode([text])[0]]
+        if len(ids) <= room or not form.examples:
+            return ids
+        form = replace(form, examples=form.examples[:-1])
 
 
 @dataclass(frozen=True, slots=True)

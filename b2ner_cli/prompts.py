@@ -15,24 +15,15 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from b2ner_cli import templates
 from b2ner_cli.document import Completion, Mention
-from b2ner_cli.labels import LabelSet, Language
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """The fixed words of one language; `described` is None where no such form exists."""
-
-    instruction: str
-    labels: str
-    text: str
-    answer: str
-    described: str | None = None
-    description: str = ""
-    means: str = ""
+from b2ner_cli.errors import UsageError
+from b2ner_cli.labels import LabelSet, Language, as_language
+from b2ner_cli.templates import NER as TEMPLATES
+from b2ner_cli.templates import Task, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,76 +45,69 @@ class Prompt:
         return self.prefix + self.own
 
 
-_FORMAT_EN = (
-    'The answer format should be "entity label: entity; entity label: entity". \nLabel Set: '
-)
-_FORMAT_ZH = '答案格式为 "实体标签: 实体; 实体标签: 实体"。\n标签范围: '
-
-TEMPLATES: dict[Language, Template] = {
-    "en": Template(
-        instruction="Given the label set of entities, please recognize all the entities in the "
-        "text. " + _FORMAT_EN,
-        labels=" \n\n",
-        text="Text:",
-        answer=" \nAnswer:",
-        described="Given the label set of entities and their descriptions, please recognize all "
-        "the entities in the text. " + _FORMAT_EN,
-        description=" \nLabel Description: ",
-        means="means",
-    ),
-    "zh": Template(
-        instruction="给定实体的标签范围，请识别文本中属于这些标签的所有实体。" + _FORMAT_ZH,
-        labels="\n\n",
-        text="文本:",
-        answer=" \n答案:",
-        described="给定实体的标签范围以及对每个标签的描述，请识别文本中属于这些标签的所有实体。"
-        + _FORMAT_ZH,
-        description="\n标签描述: ",
-        means="是指",
-    ),
-    "de": Template(
-        instruction="Gegeben die Menge der Entitäten, erkenne alle Entitäten im Text. Das "
-        'Antwortformat sollte sein "Entität Label: Entität; Entität Label: Entität". \nLabel Set: ',
-        labels=" \n\n",
-        text="Text:",
-        answer=" \nAntwort:",
-    ),
-    "nl": Template(
-        instruction="Gegeven de set van entiteiten, herken al de entiteiten in de tekst. Het "
-        'antwoordformaat moet zijn "entiteit label: entiteit; entiteit label: entiteit". '
-        "\nLabel Set: ",
-        labels=" \n\n",
-        text="Tekst:",
-        answer=" \nAntwoord:",
-    ),
-    "es": Template(
-        instruction="Dada la lista de entidades, reconoce todas las entidades en el texto. El "
-        'formato de la respuesta debe ser "etiqueta de entidad: entidad; etiqueta de entidad: '
-        'entidad". \nConjunto de Etiquetas: ',
-        labels=" \n\n",
-        text="Texto:",
-        answer=" \nRespuesta:",
-    ),
-}
-
 NONE = " None"  # the empty answer, an English word in every language
 _NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)[^\w:：]*", re.IGNORECASE)
 
 
-def render(labels: LabelSet, text: str, language: Language) -> Prompt:
-    """Ask for `labels` in `text`; descriptions, where the set has any, use that form.
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text with its answer, shown before the question; `event` is the type its answer is of."""
 
-    German, Dutch and Spanish have no form with descriptions: they are asked in English then.
+    text: str
+    mentions: tuple[Mention, ...]
+    event: str | None = None
+
+    def renamed(self, names: Mapping[str, str]) -> Example:
+        """The example with other names for some of its labels."""
+        said = tuple(m._replace(label=names.get(m.label, m.label)) for m in self.mentions)
+        return replace(self, mentions=said)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How is asked: for what, after which examples and, where the task wants one, of which event.
+
+    `event` and `trigger` are the event's type and the word that stands for it.
     """
-    return Prompt(prefix(labels, language), own(labels, text, language), labels.names, text)
+
+    task: Task = "NER"
+    examples: tuple[Example, ...] = ()
+    event: str = ""
+    trigger: str = ""
+
+    def without(self, text: str) -> Form:
+        """The form with no example of that text: a question must not show its answer."""
+        if not self.examples:
+            return self
+        kept = tuple(each for each in self.examples if each.text.strip() != text.strip())
+        return replace(self, examples=kept)
 
 
-def prefix(labels: LabelSet, language: Language) -> str:
+ZERO_SHOT = Form()
+
+
+def render(labels: LabelSet, text: str, language: Language, form: Form = ZERO_SHOT) -> Prompt:
+    """Ask for `labels` in `text`; descriptions and examples, where there are any, have forms of
+    their own.
+
+    German, Dutch and Spanish have none of these: they are asked in English then. Raises
+    UsageError for a form that the models were never asked in.
+    """
+    before, after = prefix(labels, language, form), own(labels, text, language, form)
+    return Prompt(before, after, labels.names, text)
+
+
+def prefix(labels: LabelSet, language: Language, form: Form = ZERO_SHOT) -> str:
     """The part of a prompt that all documents of a label set share."""
-    template = _template(labels, language)
+    template = _template(labels, language, form)
     names = ", ".join(labels.names)
+    if form.examples:
+        assert template.shown is not None  # _template sees to that
+        shown = "".join(example(each, labels, language, form) for each in form.examples)
+        head = _of_event(template.shown, form)
+        return f"{head}{names}{template.shown_labels}{shown}{template.text}"
     if not labels.descriptions:
-        return template.instruction + names + template.labels + template.text
+        return _of_event(template.instruction, form) + names + template.labels + template.text
     means = "; ".join(
         f'{name} {template.means} "{labels.descriptions[name]}"'
         for name in labels.names
@@ -134,21 +118,58 @@ def prefix(labels: LabelSet, language: Language) -> str:
     )
 
 
-def own(labels: LabelSet, text: str, language: Language) -> str:
+def own(labels: LabelSet, text: str, language: Language, form: Form = ZERO_SHOT) -> str:
     """The part of a prompt that is the document's own."""
-    return f" {text}{_template(labels, language).answer}"
+    return f" {text}{_template(labels, language, form).answer}"
 
 
-def _template(labels: LabelSet, language: Language) -> Template:
-    template = TEMPLATES[language]
-    if labels.descriptions and template.described is None:
-        return TEMPLATES["en"]
+def example(shown: Example, labels: LabelSet, language: Language, form: Form) -> str:
+    """An example as it stands in a prompt: of its answer what the label set asks for."""
+    template = _template(labels, language, form)
+    said = [mention for mention in shown.mentions if mention.label in labels.names]
+    return f"{template.text} {shown.text}{template.answer}{answer(said, form.task)} \n\n"
+
+
+def check(labels: LabelSet, form: Form) -> None:
+    """Raise UsageError if no language has a prompt of that form for the labels."""
+    language = "zh" if "en" not in templates.TEMPLATES[form.task] else "en"
+    _template(labels, as_language(language), form)
+
+
+def _template(labels: LabelSet, language: Language, form: Form) -> Template:
+    if form is ZERO_SHOT and not labels.descriptions:
+        return TEMPLATES[language]
+    template = templates.template(form.task, language)
+    if form.examples and labels.descriptions:
+        raise UsageError(
+            "no prompt has both examples and descriptions of labels",
+            "leave out --examples, or the descriptions",
+        )
+    if (form.examples and template.shown is None) or (
+        labels.descriptions and template.described is None
+    ):
+        template = templates.template(form.task, "en")
+        what = "examples" if form.examples else "descriptions of labels"
+        if (template.shown if form.examples else template.described) is None:
+            raise UsageError(f"task {form.task.lower()} has no prompt with {what}")
     return template
 
 
-def answer(mentions: Iterable[Mention]) -> str:
+def _of_event(instruction: str, form: Form) -> str:
+    if form.task not in templates.ABOUT_EVENTS:
+        return instruction
+    # One pass over the template alone: what is inserted is never looked at again.
+    head, _, rest = instruction.partition(templates.TYPE)
+    between, trigger, tail = rest.partition(templates.TRIGGER)
+    return head + form.event + between + (form.trigger + tail if trigger else "")
+
+
+def answer(mentions: Iterable[Mention], task: Task = "NER") -> str:
     """The answer that says `mentions`, in their order, repeats kept; leading space included."""
-    said = "; ".join(f"{mention.label}: {mention.surface}" for mention in mentions)
+    if task in templates.LABELS_ONLY:
+        said = "; ".join(dict.fromkeys(mention.label for mention in mentions))
+    else:
+        said = "; ".join(f"{mention.label}: {mention.surface}" for mention in mentions)
     return f" {said}" if said else NONE
 
 

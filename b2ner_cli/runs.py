@@ -13,7 +13,7 @@ import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +26,7 @@ from b2ner_cli.formats import b2nerd, jsonl, predictions
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, as_language, detect_language
+from b2ner_cli.planning import Planner
 from b2ner_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     options = dataclasses.asdict(replace(tagger.options, label_map=None))
     renaming = tagger.options.label_map
     options["label_map"] = dict(renaming.names) if renaming else None
+    for name in ("form", "descriptions"):
+        if getattr(tagger.options, name) == getattr(tagging.Options(), name):
+            del options[name]  # said only where it was asked for
     return {
         "model, adapter, dtype or decoding": tagger.engine.identity,
         "labels": json.dumps(asked, ensure_ascii=False),
@@ -140,7 +144,7 @@ class PredictJob:
     resume: bool = False
     force: bool = False
     cache: Path | None = None
-    label_map: LabelMap | None = None
+    options: tagging.Options = field(default_factory=tagging.Options)
 
 
 def predict(job: PredictJob, ledger: Ledger) -> None:
@@ -150,7 +154,8 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
     ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
     parts = _parts(job.data, job.split, job.only, job.config)
-    names = _renamed(job.label_map, parts) if job.label_map else {}
+    renaming = job.options.label_map
+    names = _renamed(renaming, parts) if renaming else {}
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,9 +176,7 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = Tagger.load(
-            job.settings, options=tagging.Options(label_map=job.label_map), cache=cache
-        )
+        tagger = Tagger.load(job.settings, options=job.options, cache=cache)
         output.belongs_to(
             _asked(None, tagger)
             | {
@@ -182,7 +185,7 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
                 "limit": str(job.limit),
             }
         )
-        predictions.write_names(job.folder, job.label_map.source if job.label_map else "", names)
+        predictions.write_names(job.folder, renaming.source if renaming else "", names)
         _settle()
         done = output.done
         for part in parts:
@@ -193,11 +196,12 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
                 for document in islice(wanted, job.limit)
             ]
             options = replace(tagger.options, language=dataset.language)
+            asking = Planner(tagger.engine, None, options)
             skip, done = min(done, len(documents)), max(0, done - len(documents))
             for item in tagging.tag(documents, tagger.engine, None, options, cache, skip=skip):
                 if isinstance(item, BadRecord):
                     raise DataError(f"{item.origin}: {item.message}", item.hint)
-                output.write(predictions.encode(_prediction(dataset, item)))
+                output.write(predictions.encode(_prediction(dataset, item, asking)))
                 ledger.result(item)
 
 
@@ -225,10 +229,14 @@ def preview(
     documents: Iterable[Document | BadRecord],
     settings: Settings,
     labels: LabelSet | None,
-    language: str,
+    options: tagging.Options,
     most: int = 3,
 ) -> Iterator[str]:
-    """The first documents' prompts and their token counts, from the tokenizer alone."""
+    """The first documents' prompts and their token counts, from the tokenizer alone.
+
+    Examples are shown all: how many fit is known once the model is.
+    """
+    language = options.language
     from b2ner_cli import backbone
     from b2ner_cli.model_files import locate
 
@@ -239,10 +247,12 @@ def preview(
         if isinstance(item, BadRecord):
             yield f"# {item.origin}: {item.message}"
             continue
-        asked = LabelSet(tuple(dict.fromkeys(item.labels))) if item.labels else labels
+        asked = labels
+        if item.labels:
+            asked = LabelSet(tuple(dict.fromkeys(item.labels))).described(options.descriptions)
         assert asked is not None  # with_labels lets no document through without
         spoken = detect_language(item.text) if language == "auto" else as_language(language)
-        prompt = prompts.render(asked, item.text, spoken)
+        prompt = prompts.render(asked, item.text, spoken, options.form.without(item.text))
         prefix, own = (
             tokenizer.count(prompt.prefix) + len(tokenizer.bos),
             tokenizer.count(prompt.own),
@@ -282,9 +292,12 @@ def _chosen(data: Path, split: str, only: Sequence[str]) -> list[b2nerd.DataSet]
     return have
 
 
-def _prediction(dataset: b2nerd.DataSet, result: Result) -> predictions.PredictionRecord:
+def _prediction(
+    dataset: b2nerd.DataSet, result: Result, asking: Planner
+) -> predictions.PredictionRecord:
     document = result.document
-    labels = LabelSet(tuple(dict.fromkeys(document.labels or dataset.labels)))
+    names = tuple(dict.fromkeys(document.labels or dataset.labels))
+    labels = LabelSet(names).described(asking.options.descriptions)
     language = as_language(dataset.language)
     said = [answer.strip() for answer in result.answers]
     spoken = [answer for answer in said if answer and answer != prompts.NONE.strip()]
@@ -294,7 +307,7 @@ def _prediction(dataset: b2nerd.DataSet, result: Result) -> predictions.Predicti
         language=dataset.language,
         id=document.id,
         sentence=document.text,
-        instruction=prompts.render(labels, document.text, language).text,
+        instruction=prompts.render(labels, document.text, language, asking.form(document)).text,
         gold=prompts.answer(document.mentions or ()).strip(),
         predicted="; ".join(spoken) or prompts.NONE.strip(),
         entities=result.entities,

@@ -17,45 +17,26 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 from b2ner_cli import chunking, grounding, prompts
-from b2ner_cli.cache import key
 from b2ner_cli.chunking import Chunk
 from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
 from b2ner_cli.errors import UsageError
-from b2ner_cli.formats.fields import no_surrogates
-from b2ner_cli.label_map import LabelMap, relabel
-from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
+from b2ner_cli.label_map import relabel
+from b2ner_cli.labels import LabelSet
+from b2ner_cli.planning import Engine, Options, Planner, Question
 from b2ner_cli.prompts import Prompt
+
+__all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
 _FIRST, _SMALLEST, _LARGEST = 32, 256, 4096  # documents a window: the first, the least later on
 _TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
 _PAUSE = 1.0  # seconds without a document after which a live window is answered as it is
 _PATIENCE = 5.0  # the longest a live window is waited for, however steadily it fills
-
-
-class Engine(Protocol):
-    """What answers prompts; `identity` names all that its answers depend on."""
-
-    identity: str
-    context: int
-    max_answer: int
-    batch_tokens: int
-
-    def count(self, text: str) -> int:
-        """Number of tokens of a text."""
-
-    def generate(
-        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
-    ) -> Iterable[tuple[int, Completion]]:
-        """Answer prompts, in any order, each with its index.
-
-        Batches are formed of all prompts; one whose indices are all in `answered` is left out.
-        """
 
 
 class Answers(Protocol):
@@ -69,28 +50,6 @@ class Answers(Protocol):
 
     def flush(self) -> None:
         """Make what was put last through a kill."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How documents are asked about and what is kept of the answers.
-
-    `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
-    most text one prompt may hold. Entities under `min_score` are dropped. Labels are asked under
-    the names that `label_map` gives them; results have their own.
-    """
-
-    language: str = "auto"
-    all_occurrences: bool = False
-    min_score: float = 0.0
-    chunk_tokens: int = 1024
-    label_map: LabelMap | None = None
-
-    def __post_init__(self) -> None:
-        if self.language != "auto":
-            as_language(self.language)
-        if not 0 <= self.min_score <= 1:
-            raise UsageError(f"a score is between 0 and 1, not {self.min_score}")
 
 
 def with_labels(
@@ -139,7 +98,7 @@ def tag(
     such a run where nothing is skipped. `live` input is a stream that may pause: what has
     arrived is then answered without waiting for a full window.
     """
-    planner = _Planner(engine, labels, options)
+    planner = Planner(engine, labels, options)
     done, resumed = 0, resumed or skip > 0
     for window in _windows(documents, _sizes(engine.batch_tokens), live):
         count = sum(isinstance(item, Document) for item in window)
@@ -147,7 +106,7 @@ def tag(
         if done < skip or (done == skip and count):
             yield from (item for item in window if isinstance(item, BadRecord))
             continue
-        work = [item if isinstance(item, BadRecord) else planner.try_plan(item) for item in window]
+        work = [item if isinstance(item, BadRecord) else _plan(planner, item) for item in window]
         results = _answered(work, engine, options, cache, repeat=resumed)
         if skip > before:
             results = _without(results, skip - before)
@@ -172,26 +131,10 @@ def questions(
     options: Options = Options(),
 ) -> Iterator[list[Prompt] | BadRecord]:
     """The prompts that `tag` asks about each document; none about one of white space."""
-    planner = _Planner(engine, labels, options)
+    planner = Planner(engine, labels, options)
     for item in documents:
-        plan = item if isinstance(item, BadRecord) else planner.try_plan(item)
+        plan = item if isinstance(item, BadRecord) else _plan(planner, item)
         yield plan if isinstance(plan, BadRecord) else [q.prompt() for q in plan.questions]
-
-
-@dataclass(slots=True)
-class _Question:
-    """One prompt: a chunk of a document with a group of its labels."""
-
-    group: _Group
-    chunk: Chunk
-    text: str
-    own: str
-    key: bytes
-
-    def prompt(self) -> Prompt:
-        """What the engine is asked."""
-        names = self.group.labels.names
-        return Prompt(self.group.prefix, self.own, names, no_surrogates(self.text))
 
 
 @dataclass(slots=True)
@@ -199,7 +142,7 @@ class _Work:
     """A document on its way: its questions and the answers in so far."""
 
     document: Document
-    questions: list[_Question]
+    questions: list[Question]
     completions: list[Completion | None] = field(default_factory=list)
     missing: int = 0
     cached: int = 0
@@ -210,108 +153,14 @@ class _Work:
         return self.cached < len(self.questions)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A group of labels in one language, as it is asked: prefix and room for text in tokens.
-
-    `given` leads from these labels to the user's own, where any is renamed.
-    """
-
-    labels: LabelSet
-    language: Language
-    prefix: str
-    room: int
-    given: Mapping[str, str]
-
-
-class _Planner:
-    """Turns documents into questions; remembers the groups of each label set and language."""
-
-    def __init__(self, engine: Engine, labels: LabelSet | None, options: Options) -> None:
-        self._engine = engine
-        self._labels = labels
-        self._options = options
-        self._groups: dict[tuple[tuple[str, ...] | None, Language], list[_Group]] = {}
-
-    def try_plan(self, document: Document) -> _Work | BadRecord:
-        """Lay out a document; its own labels, unlike the run's, can spoil that document alone."""
-        try:
-            return self.plan(document)
-        except UsageError as error:
-            if document.labels is None:
-                raise
-            return BadRecord(document.origin, error.message, error.hint)
-
-    def plan(self, document: Document) -> _Work:
-        """Lay out a document's questions; a document of white space has none."""
-        text = document.text
-        if not text or text.isspace():
-            return _Work(document, [])
-        groups = self._groups_of(document.labels, self._language(text))
-        room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
-        asked = no_surrogates(text)
-        questions = []
-        for chunk in chunking.split(asked, self._engine.count, room):
-            start, end = chunk
-            for group in groups:
-                own = prompts.own(group.labels, asked[start:end], group.language)
-                name = key(self._engine.identity, group.prefix, own)
-                questions.append(_Question(group, chunk, text[start:end], own, name))
-        return _Work(document, questions)
-
-    def _language(self, text: str) -> Language:
-        if self._options.language != "auto":
-            return as_language(self._options.language)
-        # Most text needs no look at every letter to see that none is Chinese.
-        return "en" if text.isascii() else detect_language(text)
-
-    def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[_Group]:
-        known = self._groups.get((names, language))
-        if known is None:
-            labels, given = self._as_asked(self._label_set(names))
-            least = min(self._options.chunk_tokens, max(1, self._engine.context // 4))
-            if self._engine.context - self._engine.max_answer < least:
-                raise UsageError(
-                    f"answers of {self._engine.max_answer} tokens leave no room for text in the "
-                    f"model's context of {self._engine.context}",
-                    "give a smaller --max-answer",
-                )
-            known = [
-                _Group(
-                    group,
-                    language,
-                    prompts.prefix(group, language),
-                    self._room(group, language),
-                    given,
-                )
-                for group in group_labels(labels, lambda g: self._room(g, language) >= least)
-            ]
-            if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
-                self._groups.clear()
-            self._groups[names, language] = known
-        return known
-
-    def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
-        renaming = self._options.label_map
-        return (renaming.ask(labels), renaming.back(labels.names)) if renaming else (labels, {})
-
-    def _label_set(self, names: tuple[str, ...] | None) -> LabelSet:
-        if names is None:
-            if self._labels is None:
-                raise UsageError("no labels given", 'name them: --labels "person, movie title"')
-            return self._labels
-        distinct = tuple(dict.fromkeys(names))
-        if self._labels is None:
-            return LabelSet(distinct)
-        described = self._labels.descriptions
-        return LabelSet(distinct, {n: described[n] for n in distinct if n in described})
-
-    def _room(self, labels: LabelSet, language: Language) -> int:
-        """Tokens left for text beside the prompt's own words and the longest answer."""
-        fixed = prompts.prefix(labels, language) + prompts.own(labels, "", language)
-        # two more: the token before the prompt, and one where text and template meet
-        left = self._engine.context - self._engine.max_answer - self._engine.count(fixed) - 2
-        return min(left, self._options.chunk_tokens)
+def _plan(planner: Planner, document: Document) -> _Work | BadRecord:
+    """Lay out a document; its own labels, unlike the run's, can spoil that document alone."""
+    try:
+        return _Work(document, planner.plan(document))
+    except UsageError as error:
+        if document.labels is None:
+            raise
+        return BadRecord(document.origin, error.message, error.hint)
 
 
 def _answered(
@@ -330,7 +179,7 @@ def _answered(
     if cache is not None:
         known = cache.get_many({q.key for plan in plans for q in plan.questions})
     waiting: dict[bytes, list[tuple[_Work, int]]] = {}
-    asked: dict[bytes, _Question] = {}
+    asked: dict[bytes, Question] = {}
     for plan in plans:
         for place, question in enumerate(plan.questions):
             completion = known.get(question.key)

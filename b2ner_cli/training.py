@@ -8,11 +8,12 @@ exactly where its last checkpoint stood. Devices are accelerate's matter.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,30 @@ from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, collate, pack
+from b2ner_cli.prompts import Example
 from b2ner_cli.tasks import RANDOM_MOST
 from b2ner_cli.variation import Variation
 
 log = logging.getLogger("b2ner")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What prompts may show, from files: examples in the place of a set's own, and descriptions."""
+
+    examples: tuple[Example, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Names the contents; empty where there are none."""
+        if not self.examples and not self.descriptions:
+            return ""
+        shown = repr((self.examples, list(self.descriptions.items())))
+        return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+NOTHING = Shown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +62,8 @@ class Recipe:
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
     `per_label`, `empty` and `longest` are those of `corpus.Caps`; of these only `longest` holds
     with a task config, whose strategy `random` takes at most `random_most` documents of a set.
-    `subset`, `rename` and `noise` are those of `Variation`.
+    `subset`, `rename` and `noise` are those of `Variation`; `few_shot`, `examples` (the most of
+    them) and `described` those of `corpus.Showing`.
     """
 
     rank: int = 32
@@ -60,6 +82,9 @@ class Recipe:
     subset: float = 0.0
     rename: float = 0.0
     noise: float = 0.0
+    few_shot: float = 0.0
+    examples: int = 5
+    described: float = 0.0
     max_tokens: int = 400
     per_set: int = 800
     per_label: int = 200
@@ -73,7 +98,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in (
             "rank", "alpha", "batch", "group", "max_labels", "max_tokens",
-            "per_set", "per_label", "longest", "random_most",
+            "per_set", "per_label", "longest", "random_most", "examples",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -92,10 +117,13 @@ class Recipe:
             raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
         self.asking()
 
-    def asking(self) -> corpus.Asking:
-        """How label lists are made and varied."""
+    def asking(self, shown: Shown = NOTHING) -> corpus.Asking:
+        """How label lists are made and varied, and what prompts show beside them."""
         variation = Variation(self.subset, self.rename, self.noise)
-        return corpus.Asking(self.max_labels, self.label_dropout, variation)
+        showing = corpus.Showing(
+            self.few_shot, self.examples, self.described, shown.examples, shown.descriptions
+        )
+        return corpus.Asking(self.max_labels, self.label_dropout, variation, showing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +167,7 @@ class Setup:
     resume: bool = False
     device: str = "auto"
     checkpoint_every: int = 100
+    shown: Shown = NOTHING
 
 
 def train(
@@ -171,9 +200,10 @@ def train(
     )
     loss_of, steered = accelerator.prepare(module, optimizer)
     schedule = Schedule(
-        picks, recipe.batch, recipe.group, recipe.asking(), recipe.epochs, recipe.seed
+        picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed
     )
-    notes = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "tasks": tasks}
+    settings = json.dumps(asdict(recipe), sort_keys=True)
+    notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
     began = time.monotonic() - tally.seconds
     for step, bundles in schedule.batches(start):
@@ -234,11 +264,12 @@ def _resumed(
     start, notes = checkpoints.load_latest(out, module, optimizer)
     if not start:
         return 0, _Tally()
-    # A run begun before task configs were known chose as one without them does.
-    recipe = {"random_most": RANDOM_MOST, **json.loads(notes.get("recipe", "{}"))}
+    # A run begun before a setting was known did as its default says.
+    recipe = {**asdict(Recipe()), **json.loads(notes.get("recipe", "{}"))}
     for what, same in (
         ("recipe", recipe == json.loads(wanted["recipe"])),
         ("task config or label map", notes.get("tasks", "") == wanted["tasks"]),
+        ("set of examples or descriptions", notes.get("shown", "") == wanted["shown"]),
     ):
         if not same:
             raise UsageError(

@@ -27,7 +27,7 @@ from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.settings import Settings
-from b2ner_cli.training import Progress, Recipe, Setup, Trained, train
+from b2ner_cli.training import NOTHING, Progress, Recipe, Setup, Shown, Trained, train
 
 log = logging.getLogger("b2ner")
 
@@ -128,6 +128,17 @@ class TrainJob:
     force: bool = False
     device: str = "auto"
     label_map: LabelMap | None = None
+    shown: Shown = NOTHING
+
+    def __post_init__(self) -> None:
+        recipe, shown = self.recipe, self.shown
+        if shown.examples and not recipe.few_shot:
+            raise UsageError("no prompt would show the examples", "give --set few_shot=0.3")
+        if bool(shown.descriptions) != bool(recipe.described):
+            raise UsageError(
+                "descriptions of labels need a file and a share of the prompts",
+                "give both --descriptions FILE and --set described=0.3",
+            )
 
 
 def run(
@@ -167,7 +178,14 @@ def run(
             )
 
         setup = Setup(
-            job.model, out, recipe, job.from_adapter, job.resume, job.device, job.checkpoint_every
+            job.model,
+            out,
+            recipe,
+            job.from_adapter,
+            job.resume,
+            job.device,
+            job.checkpoint_every,
+            job.shown,
         )
         trained = train(picks, setup, tasks=digest, report=report)
     record = describe(job, trained, recorded) | {"label_names": names}
@@ -210,6 +228,7 @@ def describe(
         "from_adapter": job.from_adapter.name if job.from_adapter else None,
         "stage_before": _record_of(job.from_adapter) if job.from_adapter else None,
         "only": list(job.only),
+        **({"shown": job.shown.digest} if job.shown != NOTHING else {}),
         **({"tasks": recorded} if recorded else {}),
         "recipe": dataclasses.asdict(job.recipe),
         "longest_document_tokens": trained.longest,
@@ -252,6 +271,7 @@ def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str,
     """Predict the test split of every held-out set with the adapter and score it."""
     from b2ner_cli import runs, scoring
     from b2ner_cli.cache import FILE_NAME, cache_directory
+    from b2ner_cli.tagging import Options
 
     class Silent:
         dropped = 0
@@ -265,7 +285,7 @@ def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str,
     folder = job.out / ("heldout-constrained" if constrain else "heldout")
     cache = cache_directory() / FILE_NAME
     asked = runs.PredictJob(
-        heldout, folder, settings, force=True, cache=cache, label_map=job.label_map
+        heldout, folder, settings, force=True, cache=cache, options=Options(label_map=job.label_map)
     )
     runs.predict(asked, Silent())
     return scoring.evaluate(folder, metric="paper").as_dict()

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from b2ner_cli.corpus import Asking, Caps, Pick, bundles, choose, count_bundles
+from b2ner_cli.corpus import Asking, Caps, Pick, Showing, bundles, choose, count_bundles
 from b2ner_cli.document import Document, Mention
-from b2ner_cli.errors import DataError
+from b2ner_cli.errors import DataError, UsageError
+from b2ner_cli.prompts import Example
 from b2ner_cli.variation import Variation
 
 
@@ -289,3 +290,50 @@ def test_label_annotated_in_one_document_only_is_not_asked_of_its_neighbour():
 def test_label_listed_twice_in_the_data():
     (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, Asking(18, 0.0), "1")
     assert sorted(asked.labels.names) == ["a", "b", "c"]
+
+
+# examples and descriptions
+
+
+def test_few_shot_groups_show_other_documents_of_their_set():
+    picks = [make_pick(30), make_pick(30, name="NER_en_b")]
+    asking = Asking(18, 0.0, showing=Showing(few_shot=0.5, most=3))
+    groups = group(picks, 4, asking, "seed")
+    shown = [g for g in groups if g.form.examples]
+    assert 0 < len(shown) < len(groups)
+    for each in shown:
+        names = {text.split()[0] for text in each.texts}
+        assert {example.text.split()[0] for example in each.form.examples} == names
+        assert not {example.text for example in each.form.examples} & set(each.texts)
+        assert len(each.form.examples) == 3
+        assert all(m.label in each.labels.names for e in each.form.examples for m in e.mentions)
+
+
+def test_examples_that_are_given_stand_in():
+    given = (Example("Ann .", (Mention("person", "Ann"), Mention("river", "Po"))),)
+    asking = Asking(18, 0.0, showing=Showing(few_shot=1.0, examples=given))
+    for each in group([make_pick(8)], 4, asking, "seed"):
+        (example,) = each.form.examples
+        assert example.text == "Ann ." and example.mentions == (Mention("person", "Ann"),)
+
+
+def test_described_groups_describe_what_is_known_under_the_name_asked():
+    showing = Showing(described=0.5, descriptions={"person": "a human"})
+    asking = Asking(18, 0.0, Variation(rename=0.5), showing)
+    groups = group([make_pick(80)], 4, asking, "seed")
+    described = [g.labels.descriptions for g in groups if g.labels.descriptions]
+    assert 0 < len(described) < len(groups)
+    assert all(list(each.values()) == ["a human"] for each in described)
+    assert len({name for each in described for name in each}) > 1
+
+
+def test_without_shares_groups_are_what_they_were():
+    picks = [make_pick(30)]
+    given = Showing(examples=(Example("Ann .", ()),), descriptions={"person": "a human"})
+    assert group(picks, 4, Asking(showing=given), "s") == group(picks, 4, Asking(), "s")
+
+
+@pytest.mark.parametrize("name", ["few_shot", "described"])
+def test_shares_are_shares(name):
+    with pytest.raises(UsageError, match=name):
+        Showing(**{name: 1.5})

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from b2ner_cli.document import Completion, Mention
+from b2ner_cli.errors import UsageError
 from b2ner_cli.labels import LANGUAGES, LabelSet
-from b2ner_cli.prompts import answer, parse, render
+from b2ner_cli.prompts import Example, Form, answer, check, parse, render
 
 REFERENCE = json.loads(
     (Path(__file__).parent / "fixtures" / "instruction_config_ml.json").read_text(encoding="utf-8")
@@ -82,13 +83,60 @@ def test_described_falls_back_to_english(language):
 
 
 def test_every_reference_form_of_ner_is_known():
-    # a form added to the fixture has to be rendered here, too; few-shot is not spoken
+    # a form added to the fixture has to be rendered here, too
     kinds = {(lang, e["instruction_type"]) for lang in REFERENCE for e in REFERENCE[lang]["NER"]}
-    assert kinds - {("en", "few-shot"), ("zh", "few-shot")} == {
+    assert kinds == {
         *((language, "zero-shot") for language in LANGUAGES),
-        ("en", "zero-shot-with-description"),
-        ("zh", "zero-shot-with-description"),
+        *((language, "zero-shot-with-description") for language in ("en", "zh")),
+        *((language, "few-shot") for language in ("en", "zh")),
     }
+
+
+SHOWN = (
+    Example("Bob is {text} in Rome .", (Mention("person", "Bob"), Mention("city", "Rome"))),
+    Example("No one .", (Mention("river", "No"),)),
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        (
+            "en",
+            "Text: Bob is {text} in Rome . \nAnswer: person: Bob; city: Rome \n\n"
+            "Text: No one . \nAnswer: None \n\n",
+        ),
+        (
+            "zh",
+            "文本: Bob is {text} in Rome . \n答案: person: Bob; city: Rome \n\n"
+            "文本: No one . \n答案: None \n\n",
+        ),
+    ],
+)
+def test_few_shot_is_byte_exact(language, shown):
+    asked = render(LabelSet(("person", "city")), TEXT, language, Form(examples=SHOWN))
+    before, after = reference(language, "few-shot", "person, city", TEXT).split("@@examples@@")
+    assert asked.text == before + shown + after
+    assert asked.own == render(LabelSet(("person", "city")), TEXT, language).own
+
+
+@pytest.mark.parametrize("language", ["de", "nl", "es"])
+def test_few_shot_falls_back_to_english(language):
+    labels, form = LabelSet(("person",)), Form(examples=SHOWN)
+    assert render(labels, TEXT, language, form) == render(labels, TEXT, "en", form)
+
+
+def test_examples_and_descriptions_have_no_common_form():
+    labels = LabelSet(("person",), {"person": "a human"})
+    with pytest.raises(UsageError, match="both examples and descriptions") as caught:
+        check(labels, Form(examples=SHOWN))
+    assert "--examples" in caught.value.hint
+    check(labels, Form())
+
+
+def test_form_without_a_text():
+    assert Form(examples=SHOWN).without(" No one .\n").examples == SHOWN[:1]
+    assert Form().without("x") == Form()
 
 
 @given(st.sampled_from(LANGUAGES), st.text())

@@ -1,0 +1,234 @@
+"""From a document to the questions about it: label groups, chunks, prompts, keys of answers.
+
+    document -> language, label groups (prefixes, room for text) -> chunks -> a prompt for each
+
+Groups are worked out once for each label set and language. Knows an engine by its context and by
+how it counts tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from b2ner_cli import chunking, prompts
+from b2ner_cli.cache import key
+from b2ner_cli.chunking import Chunk
+from b2ner_cli.document import Completion, Document
+from b2ner_cli.errors import NOTICE, UsageError
+from b2ner_cli.formats.fields import no_surrogates
+from b2ner_cli.label_map import LabelMap
+from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
+from b2ner_cli.prompts import ZERO_SHOT, Example, Form, Prompt
+
+log = logging.getLogger("b2ner")
+
+
+class Engine(Protocol):
+    """What answers prompts; `identity` names all that its answers depend on."""
+
+    identity: str
+    context: int
+    max_answer: int
+    batch_tokens: int
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
+    ) -> Iterable[tuple[int, Completion]]:
+        """Answer prompts, in any order, each with its index.
+
+        Batches are formed of all prompts; one whose indices are all in `answered` is left out.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How documents are asked about and what is kept of the answers.
+
+    `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
+    most text one prompt may hold. Entities under `min_score` are dropped. Labels are asked under
+    the names that `label_map` gives them; results have their own. Of the examples in
+    `form` a prompt shows as many as leave room for text, never the very text that it asks about.
+    `descriptions` go with the labels that documents bring along.
+    """
+
+    language: str = "auto"
+    all_occurrences: bool = False
+    min_score: float = 0.0
+    chunk_tokens: int = 1024
+    form: Form = ZERO_SHOT
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    label_map: LabelMap | None = None
+
+    def __post_init__(self) -> None:
+        if self.language != "auto":
+            as_language(self.language)
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"a score is between 0 and 1, not {self.min_score}")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of labels in one language, as it is asked: prefix and room for text in tokens.
+
+    `given` leads from these labels to the user's own, where any is renamed.
+    """
+
+    labels: LabelSet
+    language: Language
+    prefix: str
+    room: int
+    given: Mapping[str, str]
+    form: Form = ZERO_SHOT
+
+    def without(self, text: str) -> Group:
+        """The group without an example of that text."""
+        form = self.form.without(text)
+        prefix = prompts.prefix(self.labels, self.language, form)
+        return replace(self, form=form, prefix=prefix)
+
+
+@dataclass(slots=True)
+class Question:
+    """One prompt: a chunk of a document with a group of its labels."""
+
+    group: Group
+    chunk: Chunk
+    text: str
+    own: str
+    key: bytes
+
+    def prompt(self) -> Prompt:
+        """What the engine is asked."""
+        names = self.group.labels.names
+        return Prompt(self.group.prefix, self.own, names, no_surrogates(self.text))
+
+
+class Planner:
+    """Turns documents into questions; remembers the groups of each label set and language."""
+
+    def __init__(self, engine: Engine, labels: LabelSet | None, options: Options) -> None:
+        self._engine = engine
+        self._labels = labels
+        self.options = options
+        self._shown = frozenset(each.text.strip() for each in options.form.examples)
+        self._groups: dict[tuple[tuple[str, ...] | None, Language], list[Group]] = {}
+
+    def plan(self, document: Document) -> list[Question]:
+        """Lay out a document's questions; a document of white space has none.
+
+        Raises UsageError for labels or forms that cannot be asked.
+        """
+        text = document.text
+        if not text or text.isspace():
+            return []
+        groups = self._groups_of(document.labels, self._language(text))
+        room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
+        asked = no_surrogates(text)
+        questions = []
+        for chunk in chunking.split(asked, self._engine.count, room):
+            start, end = chunk
+            asking = groups
+            if self._shown and (said := text[start:end].strip()) in self._shown:
+                asking = [group.without(said) for group in groups]
+            for group in asking:
+                own = prompts.own(group.labels, asked[start:end], group.language, group.form)
+                name = key(self._engine.identity, group.prefix, own)
+                questions.append(Question(group, chunk, text[start:end], own, name))
+        return questions
+
+    def form(self, document: Document) -> Form:
+        """How a document is asked about, in one chunk with its first labels; names are its own."""
+        if not self._shown:
+            return self.options.form
+        group = self._groups_of(document.labels, self._language(document.text))[0]
+        form = group.form.without(document.text)
+        if group.given:
+            own = [each.renamed(group.given) for each in form.examples]
+            form = replace(form, examples=tuple(own))
+        return form
+
+    def _language(self, text: str) -> Language:
+        if self.options.language != "auto":
+            return as_language(self.options.language)
+        # Most text needs no look at every letter to see that none is Chinese.
+        return "en" if text.isascii() else detect_language(text)
+
+    def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[Group]:
+        known = self._groups.get((names, language))
+        if known is None:
+            labels, given = self._as_asked(self._label_set(names))
+            least = min(self.options.chunk_tokens, max(1, self._engine.context // 4))
+            if self._engine.context - self._engine.max_answer < least:
+                raise UsageError(
+                    f"answers of {self._engine.max_answer} tokens leave no room for text in the "
+                    f"model's context of {self._engine.context}",
+                    "give a smaller --max-answer",
+                )
+            form = self.options.form
+            bare = replace(form, examples=()) if form.examples else form
+            known = [
+                self._group(group, language, given, self._fitting(group, language, least))
+                for group in group_labels(labels, lambda g: self._room(g, language, bare) >= least)
+            ]
+            if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
+                self._groups.clear()
+            self._groups[names, language] = known
+        return known
+
+    def _group(
+        self, labels: LabelSet, language: Language, given: Mapping[str, str], form: Form
+    ) -> Group:
+        prefix = prompts.prefix(labels, language, form)
+        return Group(labels, language, prefix, self._room(labels, language, form), given, form)
+
+    def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
+        renaming = self.options.label_map
+        return (renaming.ask(labels), renaming.back(labels.names)) if renaming else (labels, {})
+
+    def _fitting(self, labels: LabelSet, language: Language, least: int) -> Form:
+        """The form with those examples, in their order, that leave `least` tokens for text."""
+        form, count = self.options.form, self._engine.count
+        if not form.examples:
+            return form
+        if renaming := self.options.label_map:
+            asked = tuple(each.renamed(renaming.names) for each in form.examples)
+            form = replace(form, examples=asked)
+        kept: list[Example] = []
+        words = [prompts.example(each, labels, language, form) for each in form.examples]
+        first = replace(form, examples=form.examples[:1])
+        room = self._left(labels, language, first) + count(words[0]) - least
+        for each, said in zip(form.examples, words, strict=True):
+            tokens = count(said) + 1  # one where two texts meet
+            if tokens <= room:
+                room -= tokens
+                kept.append(each)
+        if len(kept) < len(form.examples):
+            fit = f"{len(kept)} of {len(words)} examples fit into a prompt"
+            log.log(NOTICE, "%s in the model's context of %d", fit, self._engine.context)
+        return replace(form, examples=tuple(kept))
+
+    def _label_set(self, names: tuple[str, ...] | None) -> LabelSet:
+        if names is None:
+            if self._labels is None:
+                raise UsageError("no labels given", 'name them: --labels "person, movie title"')
+            return self._labels
+        distinct = tuple(dict.fromkeys(names))
+        described = {**(self._labels.descriptions if self._labels else {})}
+        described |= self.options.descriptions
+        return LabelSet(distinct, {n: described[n] for n in distinct if n in described})
+
+    def _room(self, labels: LabelSet, language: Language, form: Form) -> int:
+        """Tokens of text that a prompt may hold."""
+        return min(self._left(labels, language, form), self.options.chunk_tokens)
+
+    def _left(self, labels: LabelSet, language: Language, form: Form) -> int:
+        """Tokens left for text beside the prompt's own words and the longest answer."""
+        fixed = prompts.prefix(labels, language, form) + prompts.own(labels, "", language, form)
+        # two more: the token before the prompt, and one where text and template meet
+        return self._engine.context - self._engine.max_answer - self._engine.count(fixed) - 2
