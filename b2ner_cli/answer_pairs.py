@@ -6,12 +6,12 @@ it, and mention by mention for what it should not say. Counts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from b2ner_cli import prompts
+from b2ner_cli import prompts, relations, task_items
 from b2ner_cli.document import Completion, Entity, Mention
 from b2ner_cli.error_classes import NOTHING_STRANGE, Span, Strange
 from b2ner_cli.errors import InputError
@@ -19,7 +19,7 @@ from b2ner_cli.evaluation import DataSet, span_items
 from b2ner_cli.formats import predictions
 from b2ner_cli.grounding import locate
 from b2ner_cli.label_map import LabelMap, relabel
-from b2ner_cli.paper_metric import Piece, normalise, paper_items, split_commas
+from b2ner_cli.paper_metric import Piece, normalise, split_commas
 from b2ner_cli.sides import Audit, Pair, Reading, Side
 
 # Those that the authors' evaluator knows; it ends at any other.
@@ -44,14 +44,19 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
         if reading.fix_commas and "NER" in record.task:
             record = _split(record)
         said = _pieces(record.predicted)
-        audit, strange = _answer_audit(said, record.sentence, asked)
+        lost = relations.is_lost if record.task == "RE" else is_lost
+        audit, strange = _answer_audit(said, record.sentence, asked, lost)
         gold_pieces = pieces = _NO_PIECES
         gold_spans = spans = _NO_SPANS
         if "paper" in reading.metrics:
-            gold_pieces = pieces = paper_items(record.gold)
+            gold_pieces = pieces = asking.paper(record.gold)
             if record.predicted != record.gold:
-                pieces = paper_items(record.predicted)
-        if "strict" in reading.metrics:
+                pieces = asking.paper(record.predicted)
+        placed = guess = None
+        if asking.strict and "strict" in reading.metrics:
+            placed = asking.strict(record.gold, record.sentence)
+            guess = asking.strict(record.predicted, record.sentence)
+        elif "strict" in reading.metrics:
             gold_spans, spans, unplaced = _spans(record, asked, said)
             if unplaced:
                 audit += Audit(unplaced=unplaced)
@@ -59,8 +64,8 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
             asking.data_set,
             record.id,
             record.sentence,
-            Side(gold_spans, gold_pieces),
-            Side(spans, pieces),
+            Side(gold_spans, gold_pieces, placed),
+            Side(spans, pieces, guess),
             audit,
             False,
             strange,
@@ -69,10 +74,12 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
 
 
 class _Asking:
-    """A data set, and the labels its prompts ask for, which mostly begin alike."""
+    """A data set, how its answers are read, and its prompts' labels, which mostly begin alike."""
 
     def __init__(self, data_set: DataSet) -> None:
         self.data_set = data_set
+        self.paper = task_items.paper(data_set.task)
+        self.strict = task_items.strict(data_set.task)
         self._opening = ""
         self._labels = ""
 
@@ -167,8 +174,10 @@ def _names(asked: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in asked.split(","))
 
 
-def _answer_audit(said: list[Piece], text: str, asked: str | None) -> tuple[Audit, Strange]:
-    unlocated = [piece for piece in said if piece[1] not in text and is_lost(text, piece[1])]
+def _answer_audit(
+    said: list[Piece], text: str, asked: str | None, lost: Callable[[str, str], bool]
+) -> tuple[Audit, Strange]:
+    unlocated = [piece for piece in said if piece[1] not in text and lost(text, piece[1])]
     unasked: list[Piece] = []
     if asked is not None:
         unasked = [piece for piece in said if not _is_asked(piece[0], asked)]

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from b2ner_cli import (
     __version__,
+    cli_asking,
     cli_bench,
     cli_cache,
     cli_data,
@@ -43,14 +44,12 @@ from b2ner_cli.options import (
     Model,
     Quiet,
     Revision,
+    TaskName,
     Verbose,
     as_batch_tokens,
     chosen_data,
     chosen_label_map,
 )
-
-if TYPE_CHECKING:
-    from b2ner_cli.prompts import Form
 
 app = typer.Typer(
     name="b2ner",
@@ -127,6 +126,7 @@ def tag(
         typer.Option(rich_help_panel="Labels",
                      help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
     ] = "auto",
+    task: TaskName = None,
     examples: Examples = None,
     descriptions: Descriptions = None,
     from_: Annotated[
@@ -203,33 +203,22 @@ def tag(
     """Find entities in documents and write them with their places, in input order."""
     from b2ner_cli import formats, runs
     from b2ner_cli.label_map import describe
-    from b2ner_cli.labels import parse_labels
-    from b2ner_cli.prompts import check
     from b2ner_cli.settings import Settings
     from b2ner_cli.tagging import Options
 
     console.set_up_logging(quiet, verbose)
-    label_set = None
-    if labels:
-        label_set, notes = parse_labels(labels)
-        for line in notes if not quiet else ():
-            console.note(line)
-    elif not labels_field:
-        raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
+    label_set, roles = cli_asking.labels(labels, labels_field, task, quiet)
     renaming = chosen_label_map(label_map)
     if renaming and label_set:
         renaming.ask(label_set)
         unused = renaming.unused if labels_field else renaming.check_used
         console.warn(unused(label_set.names))
-    form, described = _asking(examples, descriptions)
-    if label_set:
-        label_set = label_set.described(described)
-        if strange := [name for name in described if name not in label_set.names]:
-            console.note(f"no label {strange[0]!r} is asked for: its description is not used")
-        check(label_set, form)
+    form, described = cli_asking.form(task, examples, descriptions)
+    label_set = label_set and cli_asking.described(label_set, described, form)
     options = Options(
-        lang, all_occurrences, min_score, label_map=renaming, form=form, descriptions=described
-    )
+        lang, all_occurrences, min_score, label_map=renaming, form=form, descriptions=described,
+        roles=roles,
+    )  # fmt: skip
     settings = Settings(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
@@ -274,6 +263,7 @@ def predict(
     collection: Collection = None,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     tasks: TaskFile = None,
+    task: TaskName = None,
     examples: Examples = None,
     descriptions: Descriptions = None,
     only: Annotated[
@@ -313,11 +303,11 @@ def predict(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
     )  # fmt: skip
-    form, described = _asking(examples, descriptions)
+    form, described = cli_asking.form(task, examples, descriptions)
     job = runs.PredictJob(
         chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
-        cache=_cache_path(cache, no_cache),
+        cache=_cache_path(cache, no_cache), task=form.task if task else None,
         options=Options(label_map=chosen_label_map(label_map), form=form, descriptions=described),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
@@ -346,6 +336,15 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
     ] = None,
     tasks: TaskFile = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="ner, re, eet, eea, neweet, neweea or sentiment; by default the sets' "
+            "own, ner first. Repeatable.",
+        ),
+    ] = None,
     examples: Examples = None,
     descriptions: Descriptions = None,
     only: Annotated[
@@ -371,17 +370,21 @@ def train(
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
     from b2ner_cli import training_run
     from b2ner_cli.tasks import for_training
+    from b2ner_cli.templates import as_task
     from b2ner_cli.training import Shown
 
     console.set_up_logging(quiet, verbose)
-    form, described = _asking(examples, descriptions)
+    asked = [as_task(name) for name in task or ()]
+    if examples and len(asked) > 1:
+        raise UsageError("--examples are of one task", "leave them out, or name one --task")
+    form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
     job = training_run.TrainJob(
         chosen_data(data, collection), output,
         training_run.read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
-        shown=Shown(form.examples, described),
+        shown=Shown(form.examples, described), tasks=asked,
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)
@@ -390,16 +393,6 @@ def train(
 
 
 app.command(epilog=cli_bench.EXAMPLES)(cli_bench.bench)
-
-
-def _asking(examples: Path | None, descriptions: Path | None) -> tuple[Form, dict[str, str]]:
-    """The form of prompts that the options ask for, and the descriptions of labels in them."""
-    from b2ner_cli.examples import read_examples
-    from b2ner_cli.labels import read_descriptions
-    from b2ner_cli.prompts import ZERO_SHOT, Form
-
-    described = read_descriptions(descriptions) if descriptions else {}
-    return Form(examples=read_examples(examples)) if examples else ZERO_SHOT, described
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:

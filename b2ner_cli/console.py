@@ -22,6 +22,7 @@ from rich.text import Text
 from b2ner_cli.document import BadRecord, Result
 from b2ner_cli.errors import NOTICE, B2nerError
 
+_FOUND = {"NER": "entities", "RE": "relations", "Sentiment": "sentiments"}
 _EVERY = 30.0  # seconds between progress lines where nobody watches
 
 
@@ -114,6 +115,7 @@ class Watch:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.documents = self.failed = self.entities = 0
+        self.task = "NER"
         self.unlocated = self.prompts = self.cached = self.dropped = 0
         self.problems = 0
         self._began = time.monotonic()
@@ -140,7 +142,8 @@ class Watch:
     def result(self, result: Result) -> None:
         """Count a result."""
         self.documents += 1
-        self.entities += len(result.entities)
+        self.entities += len(result.entities) + len(result.relations) + len(result.events)
+        self.task = result.task
         self.unlocated += len(result.unlocated)
         self.problems += len(result.problems)
         self.prompts += result.usage.prompts
@@ -158,7 +161,7 @@ class Watch:
         said = self.entities + self.unlocated
         parts = [
             f"tagged {self.documents:,} documents ({self.failed:,} failed)",
-            f"{self.entities:,} entities",
+            f"{self.entities:,} {_FOUND.get(self.task, 'events')}",
             f"{100 * self.unlocated / said if said else 0:.1f}% unlocated",
             f"{self.documents / seconds:,.1f} docs/s",
             f"{100 * self.cached / self.prompts if self.prompts else 0:.0f}% from cache",

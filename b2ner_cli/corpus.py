@@ -23,7 +23,7 @@ from pathlib import Path
 from b2ner_cli import templates, variation
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import b2nerd
+from b2ner_cli.formats import asked, b2nerd
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, Language, as_language
 from b2ner_cli.prompts import ZERO_SHOT, Example, Form
@@ -72,25 +72,29 @@ class Group:
     form: Form = ZERO_SHOT
 
 
-def choose(root: Path, caps: Caps, seed: int, only: Sequence[str] = ()) -> list[Pick]:
-    """Pick training documents from every set under `root`, or from the sets named in `only`.
+def choose(
+    root: Path, caps: Caps, seed: int, only: Sequence[str] = (), tasks: Sequence[Task] = ()
+) -> list[Pick]:
+    """Pick training documents from every set under `root` that one of `tasks` can be asked of, or
+    from those named in `only`; without tasks, of the sets' own, named entities first.
 
     A set without a train split gives its dev split, a set with neither gives nothing.
     Raises DataError naming file and row for unusable data.
     """
-    found = {f"{d.task}_{d.name}": d for d in b2nerd.datasets(root) if d.task.startswith("NER")}
+    found = asked.by_task(b2nerd.datasets(root), tasks, only)
+    known = {*found, *(f"{d.task}_{d.name}" for d, _ in found.values())}
     for name in only:
-        if name not in found:
-            close = difflib.get_close_matches(name, found, n=1) or sorted(found)
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1) or sorted(found)
             hint = f"did you mean {', '.join(close)}?" if close else ""
             raise DataError(f"no data set {name} under {root}", hint)
     picks = []
-    for key, dataset in found.items():
-        if (only and key not in only) or not {"train", "dev"} & set(dataset.splits):
+    for key, (dataset, task) in found.items():
+        if not asked.asked_for(key, dataset, only) or not {"train", "dev"} & set(dataset.splits):
             continue
-        documents = list(b2nerd.read_split(dataset, "train"))
+        documents = list(asked.read_task(dataset, "train", task))
         chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
-        picks.append(_pick(dataset, chosen, len(documents)))
+        picks.append(_pick(dataset, chosen, len(documents), task=task))
     return _checked(picks, root)
 
 
@@ -122,14 +126,25 @@ def renamed(pick: Pick, label_map: LabelMap) -> Pick:
     return replace(pick, labels=tuple(map(label_map.asked, pick.labels)), documents=documents)
 
 
-def _pick(dataset: b2nerd.DataSet, chosen: list[Document], read: int, unfit: int = 0) -> Pick:
+def _pick(
+    dataset: b2nerd.DataSet,
+    chosen: list[Document],
+    read: int,
+    unfit: int = 0,
+    task: Task = "NER",
+) -> Pick:
     _check_labels(dataset.labels, str(dataset.path / "labels.json"))
     for document in chosen:
         if document.labels:
             _check_labels(document.labels, document.origin)
     unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
     name, language = f"{dataset.task}_{dataset.name}", as_language(dataset.language)
-    return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit)
+    form = ZERO_SHOT
+    if task != "NER":
+        form = Form(task)
+        name = "_".join([task, *dataset.task.split("_")[1:], dataset.name])
+        templates.template(task, language)  # refused now, not in the middle of a run
+    return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit, form)
 
 
 def _checked(picks: list[Pick], root: Path) -> list[Pick]:
@@ -191,12 +206,23 @@ def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list
 def by_labels(pick: Pick) -> list[list[Document]]:
     """The documents of a pick by label list: most sets have one, but a document may have its own.
 
-    What is no label of a document is not annotated there and must not be asked of it.
+    What is no label of a document is not annotated there and must not be asked of it. Where an
+    event is asked about, those of one event's words stand together: they stand in the prefix.
     """
-    shared: dict[tuple[str, ...], list[Document]] = {}
+    shared: dict[tuple[tuple[str, ...], Form], list[Document]] = {}
     for document in pick.documents:
-        shared.setdefault(document.labels or pick.labels, []).append(document)
+        key = (document.labels or pick.labels, _form(pick, document))
+        shared.setdefault(key, []).append(document)
     return list(shared.values())
+
+
+def _form(pick: Pick, document: Document) -> Form:
+    """How a document is asked about."""
+    if pick.form.task not in templates.ABOUT_EVENTS or not document.events:
+        return pick.form
+    (event,) = document.events
+    trigger = event.trigger.text if event.trigger and pick.form.task == "EEA" else ""
+    return replace(pick.form, event=event.label, trigger=trigger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +333,7 @@ def _ask(
     surfaces: dict[str, list[str]],
     rng: random.Random,
 ) -> Group:
-    vary = asking.variation
+    vary, form = asking.variation, _form(pick, documents[0])
     gold = list(dict.fromkeys(m.label for d in documents for m in d.mentions or ()))
     rng.shuffle(gold)
     listed = list(dict.fromkeys(documents[0].labels or pick.labels))
@@ -325,7 +351,7 @@ def _ask(
     texts, targets = [], []
     for document in documents:
         text, mentions = document.text, document.mentions or ()
-        if vary.noise and rng.random() < vary.noise:
+        if vary.noise and form.task == "NER" and rng.random() < vary.noise:
             text, mentions = variation.disturb(text, mentions, surfaces, rng)
         texts.append(text)
         targets.append(
@@ -335,10 +361,10 @@ def _ask(
                 if mention.label in names and ";" not in mention.surface
             )
         )
-    asked, form = LabelSet(tuple(names.values())), pick.form
+    asked = LabelSet(tuple(names.values()))
     few_shot, described = asking.showing.shares(form.task)
     if few_shot and rng.random() < few_shot:
-        form = replace(form, examples=_examples(pick, documents, names, asking.showing, rng))
+        form = replace(form, examples=_examples(pick, documents, names, asking.showing, form, rng))
     elif described and rng.random() < described:
         known = asking.showing.descriptions
         asked = asked.described({names[n]: known[n] for n in names if n in known})
@@ -350,6 +376,7 @@ def _examples(
     documents: list[Document],
     names: dict[str, str],
     showing: Showing,
+    form: Form,
     rng: random.Random,
 ) -> tuple[Example, ...]:
     """Examples for a group, under the names its labels are asked by; none of its own texts."""
@@ -357,9 +384,14 @@ def _examples(
     known: Sequence[Example] = showing.examples
     if not known:
         # More than are shown, because some of them are asked about.
-        some = rng.sample(pick.documents, min(len(pick.documents), showing.most + len(asked)))
+        alike = [d for d in pick.documents if _form(pick, d) == form]
+        some = rng.sample(alike, min(len(alike), showing.most + len(asked)))
         known = [Example(each.text, each.mentions or ()) for each in some]
-    others = [each for each in known if each.text.strip() not in asked]
+    others = [
+        each
+        for each in known
+        if each.text.strip() not in asked and each.event in (None, form.event)
+    ]
     return tuple(
         replace(
             each,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
+from b2ner_cli.templates import Task
+
 How = Literal["exact", "folded", "given"]
 Stop = Literal["eos", "length"]
 
@@ -64,6 +66,35 @@ class Entity(_EntityFields):
         return tuple.__new__(cls, (start, end, label, text, score, how))
 
 
+class Span(NamedTuple):
+    """A place in a text, and what stands there."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Relation(NamedTuple):
+    """What holds between two places of a text."""
+
+    label: str
+    head: Span
+    tail: Span
+    score: float | None = None
+
+
+class Event(NamedTuple):
+    """Something that happens: its type, the word that says so, and who and what takes part.
+
+    The labels of `arguments` are roles. Without a trigger it is said of the text as a whole.
+    """
+
+    label: str
+    trigger: Span | None = None
+    arguments: tuple[Entity, ...] = ()
+    score: float | None = None
+
+
 _NO_META: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -77,6 +108,7 @@ class _DocumentFields(NamedTuple):
     raw: bytes = b""
     text_field: str = "text"
     origin: str = ""
+    events: tuple[Event, ...] | None = None
 
 
 class Document(_DocumentFields):
@@ -86,6 +118,7 @@ class Document(_DocumentFields):
     keeps annotation order and repeats, `entities` holds those that have a place.
     `labels` is the document's own label list. `meta` is the whole record as read and `raw` its
     JSON bytes, so that a writer can pass it through untouched. `origin` is ``FILE:LINE``.
+    `events` are those whose arguments are asked for, in tasks that do.
     """
 
     __slots__ = ()
@@ -101,10 +134,11 @@ class Document(_DocumentFields):
         raw: bytes = b"",
         text_field: str = "text",
         origin: str = "",
+        events: tuple[Event, ...] | None = None,
     ) -> Self:
         if entities:
             check_entities(text, entities)
-        fields = (id, text, entities, mentions, labels, meta, raw, text_field, origin)
+        fields = (id, text, entities, mentions, labels, meta, raw, text_field, origin, events)
         return tuple.__new__(cls, fields)
 
 
@@ -166,12 +200,17 @@ class _ResultFields(NamedTuple):
     problems: tuple[str, ...] = ()
     usage: Usage = _NO_USAGE
     answers: tuple[str, ...] = ()
+    task: Task = "NER"
+    relations: tuple[Relation, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Result(_ResultFields):
     """A tagged document: entities sorted by start, end, label; what has no place in the text.
 
-    `answers` are the model's own words, one for each prompt the document took.
+    `answers` are the model's own words, one for each prompt the document took. `relations` and
+    `events` take the place of entities where these were asked for, as `task` says; of Sentiment
+    the one event is what the whole text was found to be.
     """
 
     __slots__ = ()
@@ -184,9 +223,15 @@ class Result(_ResultFields):
         problems: tuple[str, ...] = (),
         usage: Usage = _NO_USAGE,
         answers: tuple[str, ...] = (),
+        task: Task = "NER",
+        relations: tuple[Relation, ...] = (),
+        events: tuple[Event, ...] = (),
     ) -> Self:
         check_entities(document.text, entities)
-        return tuple.__new__(cls, (document, entities, unlocated, problems, usage, answers))
+        if relations or events:
+            _check_spans(document.text, relations, events)
+        fields = (document, entities, unlocated, problems, usage, answers, task, relations, events)
+        return tuple.__new__(cls, fields)
 
 
 def check_entities(text: str, entities: Iterable[Entity]) -> None:
@@ -194,3 +239,14 @@ def check_entities(text: str, entities: Iterable[Entity]) -> None:
     for start, end, _, surface, _, _ in entities:
         if text[start:end] != surface:
             raise ValueError(f"entity text {surface!r} is not the document's [{start}, {end})")
+
+
+def _check_spans(text: str, relations: Iterable[Relation], events: Iterable[Event]) -> None:
+    spans = [span for relation in relations for span in (relation.head, relation.tail)]
+    for event in events:
+        check_entities(text, event.arguments)
+        if event.trigger:
+            spans.append(event.trigger)
+    for start, end, surface in spans:
+        if not 0 <= start < end or text[start:end] != surface:
+            raise ValueError(f"span {surface!r} is not the document's [{start}, {end})")

@@ -128,6 +128,26 @@ def read_label_file(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
+def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read the roles of each type of event: a JSON object, as a data set's labels.json has it."""
+    try:
+        roles = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read roles {path}: {error.strerror}", _near_file(path)) from None
+    except ValueError as error:
+        raise InputError(f"roles {path}: malformed JSON: {error}") from None
+    lists = roles.values() if isinstance(roles, dict) else ()
+    if not lists or not all(
+        isinstance(each, list) and each and all(isinstance(name, str) for name in each)
+        for each in lists
+    ):
+        raise InputError(
+            f"roles {path}: not an object of lists",
+            'for example {"attack": ["attacker", "place"]}',
+        )
+    return {event: tuple(dict.fromkeys(names)) for event, names in roles.items()}
+
+
 def read_descriptions(path: Path) -> dict[str, str]:
     """Read descriptions of labels: lines as in a label file, or a JSON object in a .json file."""
     if path.suffix != ".json":

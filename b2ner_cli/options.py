@@ -27,6 +27,12 @@ LabelMapFile = Annotated[
         help="Other names for labels: `task => research task` a line, TSV or a JSON object.",
     ),
 ]  # fmt: skip
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", metavar="TASK", rich_help_panel="Labels",
+                 help="ner; re: relations; eet: events with triggers; eea: their arguments; "
+                 "neweet, neweea: the same without triggers; sentiment."),
+]  # fmt: skip
 Examples = Annotated[
     Path | None,
     typer.Option(metavar="FILE", rich_help_panel="Labels",

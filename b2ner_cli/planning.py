@@ -22,6 +22,7 @@ from b2ner_cli.formats.fields import no_surrogates
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
 from b2ner_cli.prompts import ZERO_SHOT, Example, Form, Prompt
+from b2ner_cli.templates import ABOUT_EVENTS
 
 log = logging.getLogger("b2ner")
 
@@ -54,7 +55,8 @@ class Options:
     most text one prompt may hold. Entities under `min_score` are dropped. Labels are asked under
     the names that `label_map` gives them; results have their own. Of the examples in
     `form` a prompt shows as many as leave room for text, never the very text that it asks about.
-    `descriptions` go with the labels that documents bring along.
+    `descriptions` go with the labels that documents bring along; `roles` are the labels of an
+    event's arguments, by its type.
     """
 
     language: str = "auto"
@@ -64,6 +66,7 @@ class Options:
     form: Form = ZERO_SHOT
     descriptions: Mapping[str, str] = field(default_factory=dict)
     label_map: LabelMap | None = None
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.language != "auto":
@@ -95,13 +98,17 @@ class Group:
 
 @dataclass(slots=True)
 class Question:
-    """One prompt: a chunk of a document with a group of its labels."""
+    """One prompt: a chunk of a document with a group of its labels.
+
+    Where arguments are asked for, `event` is the number of theirs among the document's.
+    """
 
     group: Group
     chunk: Chunk
     text: str
     own: str
     key: bytes
+    event: int = 0
 
     def prompt(self) -> Prompt:
         """What the engine is asked."""
@@ -117,7 +124,7 @@ class Planner:
         self._labels = labels
         self.options = options
         self._shown = frozenset(each.text.strip() for each in options.form.examples)
-        self._groups: dict[tuple[tuple[str, ...] | None, Language], list[Group]] = {}
+        self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[Group]] = {}
 
     def plan(self, document: Document) -> list[Question]:
         """Lay out a document's questions; a document of white space has none.
@@ -127,7 +134,30 @@ class Planner:
         text = document.text
         if not text or text.isspace():
             return []
-        groups = self._groups_of(document.labels, self._language(text))
+        if self.options.form.task in ABOUT_EVENTS:
+            return self._about_events(document)
+        return self._questions(
+            text, self._groups_of(document.labels, self._language(text), self.options.form)
+        )
+
+    def _about_events(self, document: Document) -> list[Question]:
+        """Questions about each event: where its trigger is known, in the chunks that hold it."""
+        language = self._language(document.text)
+        questions: list[Question] = []
+        for number, event in enumerate(document.events or ()):
+            names = self.options.roles.get(event.label, document.labels)
+            trigger = event.trigger.text if event.trigger else ""
+            if self.options.form.task == "EEA":
+                form = replace(self.options.form, event=event.label, trigger=trigger)
+            else:
+                form = replace(self.options.form, event=event.label)
+            about = self._questions(document.text, self._groups_of(names, language, form), number)
+            place = event.trigger.start if event.trigger and len(about) > 1 else -1
+            holding = [each for each in about if each.chunk.start <= place < each.chunk.end]
+            questions += holding or about
+        return questions
+
+    def _questions(self, text: str, groups: list[Group], event: int = 0) -> list[Question]:
         room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
         asked = no_surrogates(text)
         questions = []
@@ -139,19 +169,17 @@ class Planner:
             for group in asking:
                 own = prompts.own(group.labels, asked[start:end], group.language, group.form)
                 name = key(self._engine.identity, group.prefix, own)
-                questions.append(Question(group, chunk, text[start:end], own, name))
+                questions.append(Question(group, chunk, text[start:end], own, name, event))
         return questions
 
     def form(self, document: Document) -> Form:
         """How a document is asked about, in one chunk with its first labels; names are its own."""
-        if not self._shown:
+        questions = self.plan(document) if self.options.form is not ZERO_SHOT else ()
+        if not questions:
             return self.options.form
-        group = self._groups_of(document.labels, self._language(document.text))[0]
-        form = group.form.without(document.text)
-        if group.given:
-            own = [each.renamed(group.given) for each in form.examples]
-            form = replace(form, examples=tuple(own))
-        return form
+        group = questions[0].group
+        own = tuple(each.renamed(group.given) for each in group.form.examples)
+        return replace(group.form, examples=own)
 
     def _language(self, text: str) -> Language:
         if self.options.language != "auto":
@@ -159,8 +187,11 @@ class Planner:
         # Most text needs no look at every letter to see that none is Chinese.
         return "en" if text.isascii() else detect_language(text)
 
-    def _groups_of(self, names: tuple[str, ...] | None, language: Language) -> list[Group]:
-        known = self._groups.get((names, language))
+    def _groups_of(
+        self, names: tuple[str, ...] | None, language: Language, form: Form
+    ) -> list[Group]:
+        asked = (names, language, form.event, form.trigger)
+        known = self._groups.get(asked)
         if known is None:
             labels, given = self._as_asked(self._label_set(names))
             least = min(self.options.chunk_tokens, max(1, self._engine.context // 4))
@@ -170,15 +201,14 @@ class Planner:
                     f"model's context of {self._engine.context}",
                     "give a smaller --max-answer",
                 )
-            form = self.options.form
             bare = replace(form, examples=()) if form.examples else form
             known = [
-                self._group(group, language, given, self._fitting(group, language, least))
+                self._group(group, language, given, self._fitting(group, language, form, least))
                 for group in group_labels(labels, lambda g: self._room(g, language, bare) >= least)
             ]
             if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
                 self._groups.clear()
-            self._groups[names, language] = known
+            self._groups[asked] = known
         return known
 
     def _group(
@@ -191,9 +221,12 @@ class Planner:
         renaming = self.options.label_map
         return (renaming.ask(labels), renaming.back(labels.names)) if renaming else (labels, {})
 
-    def _fitting(self, labels: LabelSet, language: Language, least: int) -> Form:
+    def _fitting(self, labels: LabelSet, language: Language, form: Form, least: int) -> Form:
         """The form with those examples, in their order, that leave `least` tokens for text."""
-        form, count = self.options.form, self._engine.count
+        count = self._engine.count
+        if form.event:  # an example of another type would not show what is asked
+            alike = tuple(e for e in form.examples if e.event in (None, form.event))
+            form = replace(form, examples=alike)
         if not form.examples:
             return form
         if renaming := self.options.label_map:

@@ -173,6 +173,13 @@ def answer(mentions: Iterable[Mention], task: Task = "NER") -> str:
     return f" {said}" if said else NONE
 
 
+def labels_said(answered: str) -> list[str]:
+    """What an answer has before its colons, whether it was asked for or not."""
+    pieces = re.split("[;；]", answered)
+    parts = (re.split("[:：]", piece, maxsplit=1) for piece in pieces)
+    return [name for part in parts if len(part) == 2 and (name := part[0].strip())]
+
+
 def parse(
     completion: Completion, labels: Sequence[str], text: str
 ) -> tuple[list[Mention], list[str]]:
@@ -231,6 +238,11 @@ def _known(labels: tuple[str, ...]) -> Mapping[str, str]:
 def fold(label: str) -> str:
     """What spellings of a label that answers do not tell apart have in common."""
     return " ".join(label.replace("->", " -> ").split()).casefold()
+
+
+def score(completion: Completion, start: int, end: int) -> float | None:
+    """Geometric mean probability of the tokens that spell a part of an answer."""
+    return _score(completion.ends, completion.logprobs, start, end)
 
 
 def _score(ends: Sequence[int], logprobs: Sequence[float], start: int, end: int) -> float | None:

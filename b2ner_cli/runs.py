@@ -22,12 +22,14 @@ from b2ner_cli import formats, prompts, tagging, tasks
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Entity, Result
 from b2ner_cli.errors import NOTICE, DataError, InputError, OutputError, UsageError
-from b2ner_cli.formats import b2nerd, jsonl, predictions
+from b2ner_cli.formats import asked, b2nerd, found, gold, jsonl, predictions
 from b2ner_cli.formats.conll import Tokens
+from b2ner_cli.formats.fields import RecordError
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.labels import LabelSet, as_language, detect_language
 from b2ner_cli.planning import Planner
 from b2ner_cli.settings import Settings
+from b2ner_cli.templates import ABOUT_EVENTS, Task
 
 if TYPE_CHECKING:
     from b2ner_cli.tagger import Tagger
@@ -75,6 +77,13 @@ def tag(job: TagJob, ledger: Ledger) -> None:
     Raises B2nerError when the run cannot go on; what is written stays and can be resumed.
     """
 
+    task = job.options.form.task
+    if task != "NER" and job.kind != "jsonl":
+        raise UsageError(
+            f"{job.kind} holds entities alone, not what task {task.lower()} finds",
+            "write JSONL: --to jsonl",
+        )
+
     def dropped(entity: Entity) -> None:
         ledger.dropped += 1
 
@@ -90,8 +99,10 @@ def tag(job: TagJob, ledger: Ledger) -> None:
         if output.complete:
             return
         documents = tagging.with_labels(_watch_ids(job.documents), job.labels)
+        if task in ABOUT_EVENTS:
+            documents = _with_events(documents, job.options, job.labels)
         if output.done:
-            documents = _check_resumed(documents, output)
+            documents = _check_resumed(documents, output, task)
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
@@ -111,13 +122,41 @@ def tag(job: TagJob, ledger: Ledger) -> None:
                 ledger.result(item)
 
 
+def _with_events(
+    documents: Iterable[Document | BadRecord], options: tagging.Options, labels: LabelSet | None
+) -> Iterator[Document | BadRecord]:
+    """Read the events whose arguments are asked for; bad records without them or their roles."""
+    for item in documents:
+        if isinstance(item, BadRecord):
+            yield item
+            continue
+        try:
+            read = gold.with_events(item)
+        except RecordError as error:
+            hint = "find events first, with --task eet: its output is what this reads"
+            yield BadRecord(item.origin, error.message, hint)
+            continue
+        events = read.events or ()
+        strange = [e.label for e in events if options.roles and e.label not in options.roles]
+        bare = [e.label for e in events if not e.trigger]
+        if strange and item.labels is None:
+            yield BadRecord(
+                item.origin, f"no roles for events of type {strange[0]!r}", "name them in --labels"
+            )
+        elif bare and options.form.task == "EEA":
+            hint = "ask without it: --task neweea"
+            yield BadRecord(item.origin, f"the event {bare[0]!r} has no trigger", hint)
+        else:
+            yield read
+
+
 def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     """All that a record depends on beside its document, in words for people."""
     asked = [labels.names, dict(labels.descriptions)] if labels else []
     options = dataclasses.asdict(replace(tagger.options, label_map=None))
     renaming = tagger.options.label_map
     options["label_map"] = dict(renaming.names) if renaming else None
-    for name in ("form", "descriptions"):
+    for name in ("form", "descriptions", "roles"):
         if getattr(tagger.options, name) == getattr(tagging.Options(), name):
             del options[name]  # said only where it was asked for
     return {
@@ -131,7 +170,7 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
 class PredictJob:
     """What `predict` was asked to do: `split` of the sets under `data`, of those in `only` if it
     names any, the first `limit` documents of each; with a task config, of what its section of
-    the split chooses.
+    the split chooses. Without `task` the sets' own decides, that of named entities first.
     """
 
     data: Path
@@ -145,6 +184,7 @@ class PredictJob:
     force: bool = False
     cache: Path | None = None
     options: tagging.Options = field(default_factory=tagging.Options)
+    task: Task | None = None
 
 
 def predict(job: PredictJob, ledger: Ledger) -> None:
@@ -153,7 +193,9 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
     With a label map the model is asked other names. Writes
     ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
-    parts = _parts(job.data, job.split, job.only, job.config)
+    parts, task = _parts(job)
+    form = replace(job.options.form, task=task) if task != "NER" else job.options.form
+    job = replace(job, options=replace(job.options, form=form))
     renaming = job.options.label_map
     names = _renamed(renaming, parts) if renaming else {}
     try:
@@ -190,7 +232,8 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
         done = output.done
         for part in parts:
             dataset = part.dataset
-            wanted = part.once(b2nerd.read_split(dataset, job.split, log.warning))
+            task = job.options.form.task
+            wanted = part.once(asked.read_task(dataset, job.split, task, log.warning))
             documents = [
                 document._replace(labels=document.labels or dataset.labels)
                 for document in islice(wanted, job.limit)
@@ -237,6 +280,8 @@ def preview(
     Examples are shown all: how many fit is known once the model is.
     """
     language = options.language
+    if options.form.task in ABOUT_EVENTS:
+        raise UsageError("prompts of one event each are not shown", "leave out --dry-run")
     from b2ner_cli import backbone
     from b2ner_cli.model_files import locate
 
@@ -266,29 +311,42 @@ def preview(
             return
 
 
-def _parts(
-    data: Path, split: str, only: Sequence[str], config: tasks.TaskConfig | None
-) -> list[tasks.Part]:
-    """What to answer: what a task config chooses, or all documents of the sets under `data`."""
+def _parts(job: PredictJob) -> tuple[list[tasks.Part], Task]:
+    """What to answer, and for which task: what a task config chooses, or all documents of the
+    sets under `data` of the task asked for.
+    """
+    split, config = job.split, job.config
     if split not in b2nerd.SPLITS:
         raise UsageError(f"no split {split!r}", "choose train, dev or test")
     if config is not None:
-        return tasks.find(config.only(split, only), split, data)
-    return [tasks.Part(dataset) for dataset in _chosen(data, split, only)]
+        return tasks.find(config.only(split, job.only), split, job.data), "NER"
+    chosen = _chosen(job)
+    asked = {task for _, task in chosen}
+    if len(asked) > 1:
+        names = " or ".join(sorted(task.lower() for task in asked))
+        raise UsageError("sets of several tasks", f"name one: --task {names}")
+    return [tasks.Part(dataset) for dataset, _ in chosen], asked.pop()
 
 
-def _chosen(data: Path, split: str, only: Sequence[str]) -> list[b2nerd.DataSet]:
-    """The NER sets under `data` that have the split, or those named."""
-    found = {f"{d.task}_{d.name}": d for d in b2nerd.datasets(data) if d.kind == "NER"}
-    if missing := [name for name in only if name not in found]:
+def _chosen(job: PredictJob) -> list[tuple[b2nerd.DataSet, Task]]:
+    """The sets under `data` that a task can be asked of and that have the split, or those named."""
+    data, split, only = job.data, job.split, job.only
+    found = asked.by_task(b2nerd.datasets(data), [job.task] if job.task else (), only)
+    known = {*found, *(f"{d.task}_{d.name}" for d, _ in found.values())}
+    if missing := [name for name in only if name not in known]:
         raise DataError(f"{data} has no data set {missing[0]}", f"it has {', '.join(found)}")
-    wanted = [dataset for name, dataset in found.items() if not only or name in only]
-    have = [d for d in wanted if split in d.splits or (split == "train" and "dev" in d.splits)]
+    wanted = [each for name, each in found.items() if asked.asked_for(name, each[0], only)]
+    have = [
+        each
+        for each in wanted
+        if split in each[0].splits or (split == "train" and "dev" in each[0].splits)
+    ]
     if only and len(have) < len(wanted):
-        lacking = next(d for d in wanted if d not in have)
+        lacking = next(each[0] for each in wanted if each not in have)
         raise DataError(f"{lacking.path}: no {split}.json", f"it has {', '.join(lacking.splits)}")
     if not have:
-        raise DataError(f"no data set under {data} has a {split} split")
+        what = f" for task {job.task.lower()}" if job.task else ""
+        raise DataError(f"no data set under {data} has a {split} split{what}")
     return have
 
 
@@ -302,27 +360,28 @@ def _prediction(
     said = [answer.strip() for answer in result.answers]
     spoken = [answer for answer in said if answer and answer != prompts.NONE.strip()]
     return predictions.PredictionRecord(
-        task="NER",
+        task=result.task,
         dataset=dataset.name,
         language=dataset.language,
         id=document.id,
         sentence=document.text,
         instruction=prompts.render(labels, document.text, language, asking.form(document)).text,
-        gold=prompts.answer(document.mentions or ()).strip(),
+        gold=prompts.answer(document.mentions or (), result.task).strip(),
         predicted="; ".join(spoken) or prompts.NONE.strip(),
-        entities=result.entities,
+        entities=result.entities if result.task == "NER" else None,
+        found=None if result.task == "NER" else found.spelled(result),
     )
 
 
 def _check_resumed(
-    documents: Iterable[Document | BadRecord], output: formats.Output
+    documents: Iterable[Document | BadRecord], output: formats.Output, task: Task
 ) -> Iterator[Document | BadRecord]:
     """Pass documents on, making sure that the last one written is the one it should be."""
     seen = 0
     for document in documents:
         if isinstance(document, Document):
             seen += 1
-            if seen == output.done and not jsonl.continues(output.last, document):
+            if seen == output.done and not jsonl.continues(output.last, document, task):
                 raise OutputError(
                     f"{output.part} was not written from this input: record {seen} differs",
                     "give the same input and options, or start over with --force",

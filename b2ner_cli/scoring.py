@@ -26,10 +26,11 @@ from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.pairing import named_ids, read_pairs
 from b2ner_cli.paper_metric import normalise
 from b2ner_cli.sides import Audit, Pair, Reading, sum_audits
+from b2ner_cli.templates import TASKS
 
 _AUDITS = 10_000  # so many are added up at once
 NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner
-_SCORED_ALIKE = ("", "NER", "EEA")  # the authors score other tasks in ways of their own
+_SCORED_ALIKE = ("", *TASKS)  # the authors score others, of early versions, in their own ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,8 @@ class _Running:
 
 def _add(tally: Tally, metric: Metric, pair: Pair) -> Errors | None:
     if metric == "strict":
+        if pair.gold.placed is not None and pair.predicted.placed is not None:
+            return tally.add_pieces(pair.gold.placed, pair.predicted.placed)
         return tally.add_spans(pair.gold.spans, pair.predicted.spans, pair.strange)
     return tally.add_pieces(pair.gold.pieces, pair.predicted.pieces, pair.strange_pieces())
 

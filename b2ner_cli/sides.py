@@ -45,10 +45,14 @@ def sum_audits(audits: Sequence[Audit]) -> Audit:
 
 
 class Side(NamedTuple):
-    """What one side says of a document: filled is what the metrics asked for see of it."""
+    """What one side says of a document: filled is what the metrics asked for see of it.
+
+    `placed` is what strict sees of answers that are no spans, as those about relations.
+    """
 
     spans: frozenset[Span] = frozenset()
     pieces: frozenset[Piece] = frozenset()
+    placed: frozenset[Piece] | None = None
 
 
 class Pair(NamedTuple):

@@ -22,6 +22,7 @@ from b2ner_cli.errors import UsageError
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Engine, Options
+from b2ner_cli.templates import LABELS_ONLY, Task
 
 log = logging.getLogger("b2ner")
 
@@ -58,7 +59,7 @@ class Tagger:
             settings.model, settings.adapter, revision=settings.revision, device=settings.device,
             dtype=settings.dtype, device_map=settings.device_map, load_in=settings.load_in,
         )  # fmt: skip
-        decoding = choose_decoding(settings.constrain, backbone.source.adapter)
+        decoding = choose_decoding(settings.constrain, backbone.source.adapter, options.form.task)
         opened = open_engine(
             settings.engine, backbone, max_answer=settings.max_answer,
             batch_tokens=settings.batch_tokens, constrain=decoding.value == "constrained",
@@ -94,8 +95,17 @@ def chunk_tokens(adapter: Path | None) -> Choice:
     return Choice(str(_LONG), f"chunks of up to {_LONG} tokens")
 
 
-def choose_decoding(constrain: bool | None, adapter: Path | None) -> Choice:
-    """Constrained or free answers: as asked for, or as the adapter says it is better."""
+def choose_decoding(constrain: bool | None, adapter: Path | None, task: Task = "NER") -> Choice:
+    """Constrained or free answers: as asked for, or as the adapter says it is better.
+
+    Raises UsageError for a task whose answers are not pairs of a label and a part of the text.
+    """
+    if task in ("RE", *LABELS_ONLY):
+        if constrain:
+            raise UsageError(
+                f"answers of task {task.lower()} cannot be constrained", "leave out --constrain"
+            )
+        return Choice("free", f"answers free: task {task.lower()} has no other")
     if constrain is not None:
         value = "constrained" if constrain else "free"
         return Choice(value, f"answers {value}: asked for")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from b2ner_cli import chunking, grounding, prompts
+from b2ner_cli import chunking, grounding, prompts, structures
 from b2ner_cli.chunking import Chunk
 from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
 from b2ner_cli.errors import UsageError
@@ -228,6 +228,9 @@ def _take_answers(
 
 def _result(plan: _Work, options: Options) -> Result:
     """Make the result of a document whose answers are all in."""
+    if options.form.task != "NER":
+        found = (plan.document, plan.questions, plan.completions, plan.cached)
+        return structures.result(*found, options)
     document, everywhere = plan.document, options.all_occurrences
     parts: list[tuple[Chunk, list[Entity]]] = []
     unlocated: list[Mention] = []

@@ -27,6 +27,7 @@ from b2ner_cli import __version__, corpus, mini, tasks
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.settings import Settings
+from b2ner_cli.templates import Task
 from b2ner_cli.training import NOTHING, Progress, Recipe, Setup, Shown, Trained, train
 
 log = logging.getLogger("b2ner")
@@ -110,9 +111,10 @@ class TrainJob:
     """What `train` was asked to do: an adapter for `model`, trained by `recipe` on the sets under
     `data`, or on those in `only`, into `out`.
 
-    A task config chooses sets and documents, instead of the recipe's caps. `heldout` is a folder
-    of data sets to score the adapter on at the end. With `label_map` the adapter learns labels
-    under their other names.
+    `tasks` are what is asked of the sets, where it is not what the sets' own task asks. A task
+    config chooses sets and documents of named entities, instead of the recipe's caps. `heldout`
+    is a folder of data sets to score the adapter on at the end. With `label_map` the adapter
+    learns labels under their other names.
     """
 
     data: Path
@@ -129,6 +131,7 @@ class TrainJob:
     device: str = "auto"
     label_map: LabelMap | None = None
     shown: Shown = NOTHING
+    tasks: Sequence[Task] = ()
 
     def __post_init__(self) -> None:
         recipe, shown = self.recipe, self.shown
@@ -154,7 +157,7 @@ def run(
     caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     recorded = None
     if job.config is None:
-        picks = corpus.choose(data, caps, recipe.seed, job.only)
+        picks = corpus.choose(data, caps, recipe.seed, job.only, job.tasks)
     else:
         config = job.config.only("train", job.only)
         recorded = config.record("train")
@@ -326,8 +329,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
     lines = [
         f"# LoRA adapter for {record['model']}",
         "",
-        "Answers the B2NER named entity prompts (English, Chinese, German, Spanish and Dutch "
-        "templates). Trained by `b2ner train`.",
+        f"Answers the B2NER {_abilities(record)}. Trained by `b2ner train`.",
         "",
         *(_GEMMA if record["model"] == mini.NAME else ()),
         f"{record['documents']:,} documents, {record['steps']:,} steps, mean loss of the last 50 "
@@ -353,12 +355,22 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, counts in record["data"].items():
-        source = sources.get(name, {})
+        # what is asked of a set of events is not what its folder is called
+        source = sources.get(name) or sources.get("EE_" + name.partition("_")[2], {})
         lines.append(
             f"| {name} | {counts['documents']:,} | {counts['read']:,} | "
             f"{source.get('licence', 'not stated')} | {source.get('source', 'not stated')} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _abilities(record: dict[str, Any]) -> str:
+    """The prompts an adapter was trained on, by the tasks that its data sets' names begin with."""
+    tasks = sorted({name.partition("_")[0] for name in record["data"]} - {"NER"})
+    if not tasks:
+        return "named entity prompts (English, Chinese, German, Spanish and Dutch templates)"
+    named = ["NER"] if any(name.startswith("NER") for name in record["data"]) else []
+    return f"prompts for {', '.join([*named, *tasks])}"
 
 
 def _settings(record: dict[str, Any]) -> list[str]:

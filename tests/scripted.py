@@ -31,6 +31,8 @@ def asked(prompt):
             start = template.instruction
             if template.shown and head.startswith(template.shown):
                 break
+            if not head.startswith((start, template.described or start)):
+                continue
             if not head.startswith(start):
                 start, head = template.described, head.partition(template.description)[0]
             labels = head.removeprefix(start).split(", ")

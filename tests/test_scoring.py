@@ -278,7 +278,7 @@ def test_labels_with_commas_are_valid(tmp_path):
 
 def test_other_tasks_are_scored_alike_and_said_so(tmp_path):
     path = five_sets(tmp_path / "p.jsonl")
-    path.write_text(path.read_text().replace('"Task":"NER"', '"Task":"RE"'))
+    path.write_text(path.read_text().replace('"Task":"NER"', '"Task":"EE"'))
     assert len(evaluate(path, metric="paper").notes) == 5
 
 

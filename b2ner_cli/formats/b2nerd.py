@@ -278,7 +278,7 @@ def _document(
         except DataError as error:
             raise RowError(error.message) from None
     annotations = row.get("entities")
-    if annotations is None and dataset.kind == "EE":
+    if annotations is None and dataset.kind != "NER":
         entities = mentions = None
     elif isinstance(annotations, list):
         # Only where entities are the task are their types the labels.

@@ -17,10 +17,12 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.document import BadRecord, Document, Entity, Result
+from b2ner_cli.document import BadRecord, Document, Result
+from b2ner_cli.formats import found
 from b2ner_cli.formats.fields import Fields, RecordError, document, json_type, no_surrogates
+from b2ner_cli.templates import TASKS, Task
 
-RESERVED = ("entities", "unlocated", "problems")
+RESERVED = {task: (found.key(task), "unlocated", "problems") for task in TASKS}  # keys of ours
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]', re.DOTALL)
 
 
@@ -36,12 +38,12 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
             record = loads(raw)
             if type(record) is not dict:
                 raise RecordError(f"{json_type(record)}, not an object")
-            found: Document | BadRecord = document(record, raw, origin, fields)
+            read: Document | BadRecord = document(record, raw, origin, fields)
         except orjson.JSONDecodeError as error:
-            found = _malformed(origin, line, error)
+            read = _malformed(origin, line, error)
         except RecordError as error:
-            found = BadRecord(origin, error.message, error.hint)
-        yield found
+            read = BadRecord(origin, error.message, error.hint)
+        yield read
 
 
 def _malformed(origin: str, line: bytes, error: orjson.JSONDecodeError) -> BadRecord:
@@ -69,15 +71,18 @@ def not_utf8(error: UnicodeDecodeError) -> tuple[str, str]:
 
 def encode(result: Result) -> bytes:
     """Spell a result as one JSON line: the record as it came, then what was found."""
-    record = result.document
-    if record.raw and record.meta.keys().isdisjoint(RESERVED):
+    record, task = result.document, result.task
+    ours = RESERVED[task]
+    if record.raw and record.meta.keys().isdisjoint(ours):
         head = record.raw
     elif record.raw:
-        head = _rename_keys(record.raw, _moved(record.meta))
+        head = _rename_keys(record.raw, _moved(record.meta, ours))
     else:
-        head = _rebuilt(record)
-    found = [_entity(entity) for entity in result.entities]
-    tail = b',"entities":' + _dumps(found)
+        head = _rebuilt(record, ours)
+    if task == "NER":
+        tail = b',"entities":' + _dumps([found.entity(entity) for entity in result.entities])
+    else:
+        tail = b',"%b":' % ours[0].encode() + _dumps(found.spelled(result))
     if result.unlocated:
         missing = [{"label": m.label, "text": m.surface} for m in result.unlocated]
         tail += b',"unlocated":' + _dumps(missing)
@@ -88,33 +93,27 @@ def encode(result: Result) -> bytes:
     return head[:-1] + tail + b"}\n"
 
 
-def continues(line: bytes, document: Document) -> bool:
+def continues(line: bytes, document: Document, task: Task = "NER") -> bool:
     """Tell whether an output line was written for this document: resuming checks its input."""
-    head = encode(Result(document, ()))
-    return line.startswith(head[: head.rindex(b"[") + 1])
+    head = encode(Result(document, (), task=task))
+    ours = f'"{RESERVED[task][0]}":'.encode()
+    return line.startswith(head[: head.rindex(ours) + len(ours)])
 
 
-def _entity(entity: Entity) -> dict[str, Any]:
-    start, end, label, text, score, _ = entity
-    if score is None:
-        return {"start": start, "end": end, "label": label, "text": text}
-    return {"start": start, "end": end, "label": label, "text": text, "score": round(score, 4)}
-
-
-def _rebuilt(document: Document) -> bytes:
+def _rebuilt(document: Document, ours: tuple[str, ...]) -> bytes:
     """Make the record of a document that did not come as JSON: its columns, or id and text."""
     record: dict[str, Any] = {}
     if document.text_field not in document.meta:
         record = {"id": document.id, document.text_field: document.text}
-    moved = _moved(document.meta)
+    moved = _moved(document.meta, ours)
     record |= {moved.get(key, key): value for key, value in document.meta.items()}
     return _dumps(record)
 
 
-def _moved(record: Mapping[str, Any]) -> dict[str, str]:
+def _moved(record: Mapping[str, Any], ours: tuple[str, ...]) -> dict[str, str]:
     """Give each key of ours that the record has a free name."""
     moved: dict[str, str] = {}
-    for key in RESERVED:
+    for key in ours:
         if key in record:
             name, count = f"{key}_in", 2
             while name in record:

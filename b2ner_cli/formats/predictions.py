@@ -17,7 +17,9 @@ import orjson
 
 from b2ner_cli.document import Entity, check_entities
 from b2ner_cli.errors import InputError
+from b2ner_cli.formats import found
 from b2ner_cli.formats.sources import opened
+from b2ner_cli.templates import as_task
 
 FILE_NAME = "predict_eval_predictions.jsonl"
 NAMES_FILE = "asked_labels.json"  # beside it, where labels were asked under other names
@@ -33,7 +35,8 @@ class PredictionRecord:
     """One line of the file. `gold` and `predicted` are answers, without a leading space.
 
     `entities` holds the predicted entities with their offsets into `sentence`, None where the
-    file has none: the authors' files never do.
+    file has none: the authors' files never do. `found` is what other tasks find, as JSON values;
+    it is written and not read.
     """
 
     task: str
@@ -47,6 +50,7 @@ class PredictionRecord:
     entities: tuple[Entity, ...] | None = None
     origin: str = ""
     raw: bytes = field(default=b"", repr=False, compare=False)
+    found: Any = None
 
     def __post_init__(self) -> None:
         if self.entities:
@@ -85,7 +89,13 @@ def encode(record: PredictionRecord) -> bytes:
             }
             for entity in record.entities
         ]
+    if record.found is not None:
+        line[_key(record.task)] = record.found
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _key(task: str) -> str:
+    return found.key(as_task(task))
 
 
 def read(path: Path) -> Iterator[PredictionRecord]:

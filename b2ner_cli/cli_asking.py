@@ -1,0 +1,63 @@
+"""What the options say is asked for: labels, task, examples and descriptions, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from b2ner_cli import console
+from b2ner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from b2ner_cli.labels import LabelSet
+    from b2ner_cli.prompts import Form
+
+Roles = Mapping[str, tuple[str, ...]]
+
+
+def labels(
+    values: list[str] | None, field: str | None, task: str | None, quiet: bool
+) -> tuple[LabelSet | None, Roles]:
+    """The labels given, and the roles of types of events where a .json file of them is."""
+    from b2ner_cli.labels import parse_labels, read_roles
+    from b2ner_cli.templates import as_labels, as_task
+
+    if values and task and values[0].endswith(".json"):
+        roles = read_roles(Path(values[0].removeprefix("@")))
+        return as_labels(roles, as_task(task)), roles
+    if values:
+        found, notes = parse_labels(values)
+        for line in notes if not quiet else ():
+            console.note(line)
+        return found, {}
+    if not field:
+        raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
+    return None, {}
+
+
+def form(
+    task: str | None, examples: Path | None, descriptions: Path | None
+) -> tuple[Form, dict[str, str]]:
+    """The form of prompts that is asked for, and the descriptions of labels in them."""
+    from b2ner_cli.examples import read_examples
+    from b2ner_cli.labels import read_descriptions
+    from b2ner_cli.prompts import ZERO_SHOT, Form
+    from b2ner_cli.templates import as_task
+
+    known = read_descriptions(descriptions) if descriptions else {}
+    asked = as_task(task or "ner")
+    if asked == "NER" and not examples:
+        return ZERO_SHOT, known
+    return Form(asked, read_examples(examples, asked) if examples else ()), known
+
+
+def described(found: LabelSet, descriptions: Mapping[str, str], form: Form) -> LabelSet:
+    """The labels with their descriptions; UsageError where no prompt of that form has any."""
+    from b2ner_cli.prompts import check
+
+    if unused := [name for name in descriptions if name not in found.names]:
+        console.note(f"no label {unused[0]!r} is asked for: its description is not used")
+    found = found.described(descriptions)
+    check(found, form)
+    return found
