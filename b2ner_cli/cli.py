@@ -369,9 +369,9 @@ def train(
 ) -> None:
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
     from b2ner_cli import training_run
+    from b2ner_cli.recipes import Shown, read_recipe
     from b2ner_cli.tasks import for_training
     from b2ner_cli.templates import as_task
-    from b2ner_cli.training import Shown
 
     console.set_up_logging(quiet, verbose)
     asked = [as_task(name) for name in task or ()]
@@ -380,7 +380,7 @@ def train(
     form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
     job = training_run.TrainJob(
         chosen_data(data, collection), output,
-        training_run.read_recipe(recipe, config, set_ or []), model or "mini",
+        read_recipe(recipe, config, set_ or []), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),

@@ -8,12 +8,11 @@ exactly where its last checkpoint stood. Devices are accelerate's matter.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,104 +25,9 @@ from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, collate, pack
-from b2ner_cli.prompts import Example
-from b2ner_cli.tasks import RANDOM_MOST
-from b2ner_cli.variation import Variation
+from b2ner_cli.recipes import NOTHING, Recipe, Shown
 
 log = logging.getLogger("b2ner")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What prompts may show, from files: examples in the place of a set's own, and descriptions."""
-
-    examples: tuple[Example, ...] = ()
-    descriptions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Names the contents; empty where there are none."""
-        if not self.examples and not self.descriptions:
-            return ""
-        shown = repr((self.examples, list(self.descriptions.items())))
-        return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-NOTHING = Shown()
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that decides what a training run does, given data and backbone.
-
-    Layers below `first_layer` carry no LoRA; no gradient passes them, which saves its time.
-    `batch` is documents a step and `group` how many of them share a prefix. `candidates` is the
-    number of random vocabulary entries that stand against the batch's own tokens in the loss
-    (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label`, `empty` and `longest` are those of `corpus.Caps`; of these only `longest` holds
-    with a task config, whose strategy `random` takes at most `random_most` documents of a set.
-    `subset`, `rename` and `noise` are those of `Variation`; `few_shot`, `examples` (the most of
-    them) and `described` those of `corpus.Showing`.
-    """
-
-    rank: int = 32
-    alpha: int = 64
-    dropout: float = 0.0
-    first_layer: int = 0
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    epochs: float = 1.0
-    batch: int = 16
-    group: int = 4
-    max_labels: int = 18
-    label_dropout: float = 0.10
-    subset: float = 0.0
-    rename: float = 0.0
-    noise: float = 0.0
-    few_shot: float = 0.0
-    examples: int = 5
-    described: float = 0.0
-    max_tokens: int = 400
-    per_set: int = 800
-    per_label: int = 200
-    empty: float = 0.2
-    longest: int = 1200
-    random_most: int = RANDOM_MOST
-    candidates: int = 4000
-    seed: int = 23
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in (
-            "rank", "alpha", "batch", "group", "max_labels", "max_tokens",
-            "per_set", "per_label", "longest", "random_most", "examples",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("label_dropout", "dropout", "warmup", "empty"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("learning_rate", "epochs", "clip"):
-            if not 0 < getattr(self, name) < math.inf:  # NaN is none of the two
-                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("weight_decay", "candidates", "first_layer"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"cannot train in {self.dtype!r}", "choose auto, float32 or bfloat16")
-        if self.batch % self.group:
-            raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
-        self.asking()
-
-    def asking(self, shown: Shown = NOTHING) -> corpus.Asking:
-        """How label lists are made and varied, and what prompts show beside them."""
-        variation = Variation(self.subset, self.rename, self.noise)
-        showing = corpus.Showing(
-            self.few_shot, self.examples, self.described, shown.examples, shown.descriptions
-        )
-        return corpus.Asking(self.max_labels, self.label_dropout, variation, showing)
 
 
 @dataclass(frozen=True, slots=True)

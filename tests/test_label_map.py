@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2ner_cli import runs, tagging
+from b2ner_cli.adapter_card import card
 from b2ner_cli.cache import Cache
 from b2ner_cli.corpus import Pick, renamed
 from b2ner_cli.document import BadRecord, Document, Mention
@@ -18,9 +19,9 @@ from b2ner_cli.labels import LabelSet
 from b2ner_cli.score_tables import table_rows
 from b2ner_cli.scoring import evaluate
 from b2ner_cli.tagging import Options, tag
-from b2ner_cli.training_run import _label_names, card
+from b2ner_cli.training_run import _label_names
 from tests.scripted import ScriptedEngine, Shell, numbered
-from tests.test_training_run import RECORD
+from tests.test_adapter_card import RECORD
 
 PAIRS = {"PER": "person", "organization -> company": "firm", "LOC": "city"}
 

@@ -10,9 +10,9 @@ from b2ner_cli import corpus, tasks
 from b2ner_cli.corpus import Caps, choose
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats.b2nerd import DataSet
+from b2ner_cli.recipes import Recipe, read_recipe
 from b2ner_cli.tasks import Entry, Part
-from b2ner_cli.training import Recipe
-from b2ner_cli.training_run import TrainJob, read_recipe, run
+from b2ner_cli.training_run import TrainJob, run
 from tests.scripted import ScriptedEngine, Shell
 from tests.test_corpus import row, rows, write
 

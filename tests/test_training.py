@@ -14,7 +14,8 @@ from b2ner_cli import checkpoints
 from b2ner_cli.corpus import Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.training import Recipe, Setup, train, warm_cosine
+from b2ner_cli.recipes import Recipe
+from b2ner_cli.training import Setup, train, warm_cosine
 from tests.tiny import tiny_adapter, tiny_model
 
 RECIPE = {

@@ -1,0 +1,148 @@
+"""The card of an adapter: what it is, what it was trained on and how, what it scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from b2ner_cli import mini
+
+_GEMMA = (
+    "This is a modification of Gemma 3 270M: its linear layers are changed by the adapter. Gemma "
+    "is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; "
+    "the terms, with their use restrictions, apply to this adapter too.",
+    "",
+)
+
+
+def read_sources(data: Path) -> dict[str, dict[str, str]]:
+    """Licence and source of each set, from a Markdown table DATASETS.md in or above the folder.
+
+    The table needs the columns task, data set, licence... and source...; {} where there is none.
+    """
+    for folder in (data, data.parent):
+        path = folder / "DATASETS.md"
+        if not path.is_file():
+            continue
+        rows = [
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("|")
+        ]
+        if not rows:
+            continue
+        columns = {name.split(" ")[0]: index for index, name in enumerate(rows[0])}
+        if not {"task", "data", "licence", "source"} <= set(columns):
+            continue
+        return {
+            f"{row[columns['task']]}_{row[columns['data']]}": {
+                "licence": row[columns["licence"]],
+                "source": row[columns["source"]],
+            }
+            for row in rows[1:]
+            if len(row) == len(rows[0]) and set(row[0]) != {"-"}  # the line under the header
+        }
+    return {}
+
+
+def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
+    """The adapter's card: what it is, what it was trained on, how it scored."""
+    lines = [
+        f"# LoRA adapter for {record['model']}",
+        "",
+        f"Answers the B2NER {_abilities(record)}. Trained by `b2ner train`.",
+        "",
+        *(_GEMMA if record["model"] == mini.NAME else ()),
+        f"{record['documents']:,} documents, {record['steps']:,} steps, mean loss of the last 50 "
+        f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
+        f"transformers {record['transformers']}.",
+        "",
+        *(_label_map(names) if (names := record.get("label_names", {})).get("renamed") else ()),
+        *(_task_config(chosen) if (chosen := record.get("tasks")) else ()),
+        "## Settings",
+        "",
+        *_settings(record),
+    ]
+    for name, how in (("heldout", "free greedy"), ("heldout_constrained", "constrained")):
+        if scores := record.get(name):
+            counted = record.get("heldout_documents", "all documents of each test split")
+            title = f"## Held-out scores, {how} decoding"
+            lines += ["", title, "", f"On {counted}.", "", *_scores(scores)]
+    lines += [
+        "",
+        "## Training data",
+        "",
+        "| data set | documents | of | licence | source |",
+        "|---|---|---|---|---|",
+    ]
+    for name, counts in record["data"].items():
+        # what is asked of a set of events is not what its folder is called
+        source = sources.get(name) or sources.get("EE_" + name.partition("_")[2], {})
+        lines.append(
+            f"| {name} | {counts['documents']:,} | {counts['read']:,} | "
+            f"{source.get('licence', 'not stated')} | {source.get('source', 'not stated')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _abilities(record: dict[str, Any]) -> str:
+    """The prompts an adapter was trained on, by the tasks that its data sets' names begin with."""
+    tasks = sorted({name.partition("_")[0] for name in record["data"]} - {"NER"})
+    if not tasks:
+        return "named entity prompts (English, Chinese, German, Spanish and Dutch templates)"
+    named = ["NER"] if any(name.startswith("NER") for name in record["data"]) else []
+    return f"prompts for {', '.join([*named, *tasks])}"
+
+
+def _settings(record: dict[str, Any]) -> list[str]:
+    """The settings of every stage, the first stage first."""
+    stages: list[dict[str, Any]] = []
+    stage: dict[str, Any] | None = record
+    while stage:
+        stages.insert(0, stage)
+        stage = stage.get("stage_before")
+    lines = []
+    if note := record.get("note"):
+        lines += [note, ""]
+    if len(stages) > 1:
+        done = [f"{s['documents']:,} documents in {s['steps']:,} steps" for s in stages]
+        lines += [
+            f"Trained in {len(stages)} stages, each from the one before: {', '.join(done)}.",
+            "",
+        ]
+    numbers = [f"stage {n}" for n in range(1, len(stages) + 1)] if len(stages) > 1 else ["value"]
+    lines += [f"| setting | {' | '.join(numbers)} |", "|---" * (len(stages) + 1) + "|"]
+    for name in record["recipe"]:
+        values = (str(stage["recipe"].get(name, "")) for stage in stages)
+        lines.append(f"| {name} | {' | '.join(values)} |")
+    return lines
+
+
+def _label_map(names: dict[str, Any]) -> list[str]:
+    pairs = dict(pair for renamed in names["renamed"].values() for pair in renamed.items())
+    said = ", ".join(f"{old} as {new}" for old, new in pairs.items())
+    return [f"Trained under other label names, by {names['source']}: {said}.", ""]
+
+
+def _task_config(chosen: dict[str, Any]) -> list[str]:
+    return [
+        f"Documents chosen by the task config {chosen['name']} (sha256 {chosen['sha256'][:16]}) in "
+        "place of the settings per_set, per_label and empty.",
+        "",
+    ]
+
+
+def _scores(report: dict[str, Any]) -> list[str]:
+    lines = [
+        "Metric of the paper (set of label and surface, micro F1 a set), the sets' own label names "
+        "verbatim. None of these sets was trained on.",
+        "",
+        "| data set | F1 | precision | recall | mentions not in the text | labels not asked for |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, scores in report["datasets"].items():
+        shares = [scores["f1"], scores["precision"], scores["recall"], scores["unlocated"]]
+        invalid = scores["invalid_labels"] or 0.0
+        cells = " | ".join(f"{100 * share:.1f}" for share in [*shares, invalid])
+        lines.append(f"| {name} | {cells} |")
+    return lines
