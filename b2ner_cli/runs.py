@@ -187,6 +187,13 @@ class PredictJob:
     task: Task | None = None
 
 
+def check(job: PredictJob) -> None:
+    """Raise what `predict` would of its data sets and label map; nothing is answered or written."""
+    parts, _ = _parts(job)
+    if job.options.label_map:
+        _renamed(job.options.label_map, parts)
+
+
 def predict(job: PredictJob, ledger: Ledger) -> None:
     """Answer every document with its data set's own labels, verbatim.
 

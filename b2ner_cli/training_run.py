@@ -18,16 +18,19 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from b2ner_cli import __version__, corpus, mini, tasks
+from b2ner_cli import __version__, corpus, mini, runs, tasks, training_folder
 from b2ner_cli.adapter_card import card, read_sources
-from b2ner_cli.errors import OutputError, UsageError
+from b2ner_cli.cache import FILE_NAME, cache_directory
+from b2ner_cli.errors import UsageError
 from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.recipes import NOTHING, Recipe, Shown
 from b2ner_cli.settings import Settings
+from b2ner_cli.tagging import Options
 from b2ner_cli.templates import Task
 from b2ner_cli.training import Progress, Setup, Trained, train
 
@@ -80,7 +83,9 @@ def run(
     Of a task config its `only` part is what is recorded. `show` hears of step, steps and loss.
     """
     data, out, recipe = job.data, job.out, job.recipe
-    _prepare_folder(out, job.resume, job.force)
+    training_folder.check(out, job.resume, job.force, (data, job.from_adapter, job.heldout))
+    if job.heldout is not None:
+        runs.check(_heldout_job(job, job.heldout, constrain=False))
     keep_freed_memory()
     caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     recorded = None
@@ -95,7 +100,13 @@ def run(
     if job.label_map:
         picks = [corpus.renamed(pick, job.label_map) for pick in picks]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+    with ExitStack() as stack:
+        log: TextIO
+
+        def ready() -> None:
+            nonlocal log
+            training_folder.begin(out, job.resume, job.force)
+            log = stack.enter_context((out / "log.jsonl").open("a", encoding="utf-8"))
 
         def report(progress: Progress) -> None:
             log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
@@ -118,7 +129,7 @@ def run(
             job.checkpoint_every,
             job.shown,
         )
-        trained = train(picks, setup, tasks=digest, report=report)
+        trained = train(picks, setup, tasks=digest, ready=ready, report=report)
     record = describe(job, trained, recorded) | {"label_names": names}
     write_record(out, record)
     if job.heldout is not None:
@@ -200,9 +211,7 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
 
 def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str, Any]:
     """Predict the test split of every held-out set with the adapter and score it."""
-    from b2ner_cli import runs, scoring
-    from b2ner_cli.cache import FILE_NAME, cache_directory
-    from b2ner_cli.tagging import Options
+    from b2ner_cli import scoring
 
     class Silent:
         dropped = 0
@@ -211,15 +220,18 @@ def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str,
 
         def bad_record(self, record: object) -> None: ...
 
+    asked = _heldout_job(job, heldout, constrain=constrain)
+    runs.predict(asked, Silent())
+    return scoring.evaluate(asked.folder, metric="paper").as_dict()
+
+
+def _heldout_job(job: TrainJob, heldout: Path, *, constrain: bool) -> runs.PredictJob:
     adapter = str(job.out / "adapter")
     settings = Settings(job.model, adapter, device=job.device, constrain=constrain)
     folder = job.out / ("heldout-constrained" if constrain else "heldout")
     cache = cache_directory() / FILE_NAME
-    asked = runs.PredictJob(
-        heldout, folder, settings, force=True, cache=cache, options=Options(label_map=job.label_map)
-    )
-    runs.predict(asked, Silent())
-    return scoring.evaluate(folder, metric="paper").as_dict()
+    options = Options(label_map=job.label_map)
+    return runs.PredictJob(heldout, folder, settings, force=True, cache=cache, options=options)
 
 
 def keep_freed_memory() -> None:
@@ -234,31 +246,3 @@ def keep_freed_memory() -> None:
     mallopt(mmap_threshold, 1 << 30)
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(mmap_max, 0)
-
-
-def _prepare_folder(out: Path, resume: bool, force: bool) -> None:
-    ours = (
-        "adapter",
-        "checkpoints",
-        "heldout",
-        "heldout-constrained",
-        "card.md",
-        "run.json",
-        "log.jsonl",
-    )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        present = [name for name in ours if (out / name).exists()]
-        if present and not resume and not force:
-            raise OutputError(
-                f"{out} holds a run already ({present[0]})",
-                "go on with --resume, replace it with --force, or name another folder",
-            )
-        for name in present if force and not resume else ():
-            path = out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write to {out}: {error.strerror}") from None
