@@ -159,7 +159,8 @@ def _width(bundle: Bundle) -> int:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows as tensors. *Shapes:* ids, positions (rows, width); visible (rows, 1, width, width);
-    sources (answer tokens, 2) as (row, position); targets (answer tokens,).
+    sources (answer tokens, 2) as (row, position); targets (answer tokens,); vocabulary (tokens,),
+    those that occur in the step, sorted.
     """
 
     ids: torch.Tensor
@@ -167,10 +168,14 @@ class Batch:
     visible: torch.Tensor
     sources: torch.Tensor
     targets: torch.Tensor
+    vocabulary: torch.Tensor
 
 
-def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
-    """Stack rows, padded on the right, where no token before the padding looks."""
+def collate(rows: Sequence[Row], pad: int, device: torch.device, step: Sequence[Row] = ()) -> Batch:
+    """Stack rows, padded on the right, where no token before the padding looks.
+
+    `step` are all rows of the step where these are a part of it.
+    """
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
@@ -194,14 +199,22 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device) -> Batch:
         visible[:, None].to(device),
         torch.tensor(sources, device=device),
         torch.tensor(targets, device=device),
+        _vocabulary(step or rows, pad).to(device),
     )
+
+
+def _vocabulary(rows: Sequence[Row], pad: int) -> torch.Tensor:
+    found = {token for row in rows for token in (*row.ids, *row.targets)}
+    if len({len(row.ids) for row in rows}) > 1:
+        found.add(pad)
+    return torch.tensor(sorted(found))
 
 
 class AnswerLoss(nn.Module):  # type: ignore[misc]
     """A causal LM with its training loss: mean cross-entropy of the answer tokens.
 
     The output head is evaluated at answer positions only. With `candidates` > 0 it is evaluated
-    on the batch's own tokens and that many random vocabulary entries; the random ones stand for
+    on the step's own tokens and that many random vocabulary entries; the random ones stand for
     all the rest, each counted as often as it was unlikely to be drawn, which estimates the full
     softmax without bias in its denominator.
     """
@@ -223,7 +236,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         head = causal.get_output_embeddings().weight
         if not self.candidates or self.candidates >= head.shape[0]:
             return nn.functional.cross_entropy(_cap(causal, states @ head.T).float(), batch.targets)
-        own = torch.unique(torch.cat([batch.ids.flatten(), batch.targets]))
+        own = batch.vocabulary
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(head.shape[0], (self.candidates,), generator=generator)
         drawn = torch.unique(drawn).to(own.device)

@@ -22,10 +22,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from b2ner_cli import adapters, backbone, checkpoints, corpus
+from b2ner_cli.engine.completions import is_out_of_memory
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
-from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, collate, pack
+from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, pack
 from b2ner_cli.recipes import NOTHING, Recipe, Shown
+from b2ner_cli.training_step import Step, gradients
 
 log = logging.getLogger("b2ner")
 
@@ -104,7 +106,7 @@ def train(
         betas=(0.9, 0.98),
         weight_decay=recipe.weight_decay,
     )
-    loss_of, steered = accelerator.prepare(module, optimizer)
+    _place(module, accelerator.device)
     schedule = Schedule(
         picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed
     )
@@ -116,20 +118,16 @@ def train(
     for step, bundles in schedule.batches(start):
         rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
         tally.see(bundles, rows)
-        mine = rows[accelerator.process_index :: accelerator.num_processes]
-        mine = [row for row in mine if row.targets] or [row for row in rows if row.targets]
-        if not mine:
+        asked = Step(step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step)
+        if not asked.rows:
             continue
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, the same after a resume
-        loss = loss_of(collate(mine, tokenizer.pad, accelerator.device), step)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(loss_of.parameters(), recipe.clip)
-        tally.losses = [*tally.losses[-49:], loss.item()]
+        loss, tally.at_once = gradients(module, accelerator, asked, tokenizer.pad, tally.at_once)
+        norm = accelerator.clip_grad_norm_(module.parameters(), recipe.clip)
+        tally.losses = [*tally.losses[-49:], loss]
         _check_finite(step + 1, out, loss=tally.losses[-1], gradient=float(norm))
-        steered.step()
-        steered.zero_grad(set_to_none=True)
+        optimizer.step()
         tally.seconds = time.monotonic() - began
         report(Progress(step + 1, schedule.steps, tally.losses[-1], tally.documents, tally.seconds))
         if (step + 1) % setup.checkpoint_every == 0 and accelerator.is_main_process:
@@ -150,6 +148,7 @@ class _Tally:
     longest: int = 0
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    at_once: int = 0  # rows that memory holds, 0 for all of a step
 
     def see(self, bundles: Sequence[Bundle], rows: Sequence[Row]) -> None:
         fitting = sum(row.documents for row in rows)
@@ -192,6 +191,19 @@ def _accelerator(device: str, dtype: str) -> Accelerator:
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if dtype == "bfloat16" else "no")
+
+
+def _place(module: torch.nn.Module, device: torch.device) -> None:
+    try:
+        module.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        size = sum(p.numel() * p.element_size() for p in module.parameters()) / 1e9
+        raise ModelError(
+            f"out of memory: the model takes {size:.1f} GB on {device}, and training more",
+            "take a smaller model or another --device",
+        ) from None
 
 
 _HUB_NAMES = {"mini": "google/gemma-3-270m"}

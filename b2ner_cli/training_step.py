@@ -1,0 +1,130 @@
+"""The gradients of one step, in as many parts as memory asks for and on all processes.
+
+    rows of the step -> share of this process -> parts that fit -> gradients, summed over all
+
+A part's loss counts by its answer tokens, so that loss and gradients are those of the whole step
+in one piece, however it is split. Gradients are few under LoRA: they are summed once a step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
+
+from b2ner_cli.engine.completions import is_out_of_memory
+from b2ner_cli.errors import B2nerError
+from b2ner_cli.packing import AnswerLoss, Row, collate
+
+log = logging.getLogger("b2ner")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The rows of a step that have answers, those of all processes; `number` counts from 0."""
+
+    number: int
+    rows: Sequence[Row]
+    seed: int
+
+    @property
+    def targets(self) -> int:
+        return sum(len(row.targets) for row in self.rows)
+
+
+def gradients(
+    module: AnswerLoss, accelerator: Accelerator, step: Step, pad: int, at_once: int
+) -> tuple[float, int]:
+    """Leave a step's gradients in the parameters; gives its loss, and how many rows fit at once.
+
+    `at_once` is what earlier steps found, 0 for all rows. Where memory runs out, rows are halved;
+    raises B2nerError where one alone does not fit.
+    """
+    mine = step.rows[accelerator.process_index :: accelerator.num_processes]
+    while True:
+        loss, failed = _attempt(module, accelerator, step, _parts(mine, at_once), pad)
+        worst = _least(accelerator, failed)
+        if not worst:
+            return _summed(module, accelerator, loss), at_once
+        if worst == 1:
+            longest = max(len(row.ids) for row in step.rows)
+            raise B2nerError(
+                f"out of memory at step {step.number + 1}: a single row does not fit, of up to "
+                f"{longest} tokens with padding",
+                "the last checkpoint stays, for --resume where there is more memory; or start over "
+                "with a lower group, max_tokens or longest (--set group=1)",
+            )
+        at_once = (worst + 1) // 2
+        if accelerator.is_main_process:
+            log.warning(
+                "out of memory at step %d: from here on %d rows at once, whose gradients are added "
+                "up; the result stays the same",
+                step.number + 1,
+                at_once,
+            )
+
+
+def _parts(rows: Sequence[Row], at_once: int) -> list[Sequence[Row]]:
+    size = at_once or max(1, len(rows))
+    return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+
+
+def _attempt(
+    module: AnswerLoss, accelerator: Accelerator, step: Step, parts: list[Sequence[Row]], pad: int
+) -> tuple[float, int]:
+    """The share of the loss that these parts make; and the rows of the part that did not fit."""
+    module.zero_grad(set_to_none=True)
+    # dropout, the same after a resume, another in each process
+    torch.manual_seed(step.seed * accelerator.num_processes + accelerator.process_index)
+    total = 0.0
+    for part in parts:
+        try:
+            total += _backward(module, accelerator, step, part, pad)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            continue
+        # Here and not above: while the error is at hand, its frames hold on to all they computed.
+        module.zero_grad(set_to_none=True)
+        clear_device_cache(garbage_collection=True)
+        return 0.0, len(part)
+    return total, 0
+
+
+def _backward(
+    module: AnswerLoss, accelerator: Accelerator, step: Step, part: Sequence[Row], pad: int
+) -> float:
+    """Add the gradients of a part of the rows; its share of the step's loss."""
+    batch = collate(part, pad, accelerator.device, step.rows)
+    with accelerator.autocast():
+        loss = module(batch, step.number)
+    loss = loss * (len(batch.targets) / step.targets)
+    accelerator.backward(loss)
+    return float(loss.item())
+
+
+def _least(accelerator: Accelerator, failed: int) -> int:
+    """The fewest rows that did not fit in some process, 0 where all did: all go on alike."""
+    if accelerator.num_processes == 1:
+        return failed
+    every = accelerator.gather(torch.tensor([failed], device=accelerator.device)).tolist()
+    return min((rows for rows in every if rows), default=0)
+
+
+def _summed(module: AnswerLoss, accelerator: Accelerator, loss: float) -> float:
+    """Add up loss and gradients over the processes."""
+    if accelerator.num_processes == 1:
+        return loss
+    trained = [p for p in module.parameters() if p.requires_grad]
+    # a process without rows has none
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    own = torch.cat([g.flatten() for g in grads] + [grads[0].new_tensor([loss])])
+    *every, total = accelerator.reduce(own, "sum").split([p.numel() for p in trained] + [1])
+    for p, gradient in zip(trained, every, strict=True):
+        p.grad = gradient.view_as(p)
+    return float(total)
