@@ -99,6 +99,8 @@ def train(
         log.info(choice.reason)
     network, tokenizer = backbone.load_parts(locate(setup.model, "none"), torch.float32)
     module = AnswerLoss(_with_adapter(network, recipe, setup.from_adapter), recipe.candidates)
+    if recipe.checkpointing:
+        _compute_again(module.network)
     accelerator = _accelerator(where.value, kind.value)
     optimizer = torch.optim.AdamW(
         [p for p in module.parameters() if p.requires_grad],
@@ -170,10 +172,8 @@ def _resumed(
     start, notes = checkpoints.load_latest(out, module, optimizer)
     if not start:
         return 0, _Tally()
-    # A run begun before a setting was known did as its default says.
-    recipe = {**asdict(Recipe()), **json.loads(notes.get("recipe", "{}"))}
     for what, same in (
-        ("recipe", recipe == json.loads(wanted["recipe"])),
+        ("recipe", _decisive(notes.get("recipe", "{}")) == _decisive(wanted["recipe"])),
         ("task config or label map", notes.get("tasks", "") == wanted["tasks"]),
         ("set of examples or descriptions", notes.get("shown", "") == wanted["shown"]),
     ):
@@ -185,12 +185,35 @@ def _resumed(
     return start, _Tally(**json.loads(notes["tally"]))
 
 
+def _decisive(recipe: str) -> dict[str, Any]:
+    """The settings, of a recipe in JSON, that a run's result depends on."""
+    # A run begun before a setting was known did as its default says.
+    settings = {**asdict(Recipe()), **json.loads(recipe)}
+    del settings["checkpointing"]
+    return settings
+
+
 def _accelerator(device: str, dtype: str) -> Accelerator:
     # accelerate holds on to a process's first device and precision unless told to forget them
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if dtype == "bfloat16" else "no")
+
+
+def _compute_again(network: Any) -> None:
+    """Have each layer keep its input alone, and compute the rest again for the backward pass."""
+    causal = network.get_base_model()
+    enable = getattr(causal, "activation_checkpointing_enable", None)  # its name from 5.20 on
+    try:
+        (enable or causal.gradient_checkpointing_enable)({"use_reentrant": False})
+    except ValueError as error:
+        raise ModelError(str(error).strip(), "leave checkpointing = false") from None
+    # Layers do so in training only. The flag is set on them alone: what is below them would begin
+    # to drop out, which without checkpointing it does not.
+    for module in causal.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True
 
 
 def _place(module: torch.nn.Module, device: torch.device) -> None:

@@ -55,8 +55,8 @@ def gradients(
             raise B2nerError(
                 f"out of memory at step {step.number + 1}: a single row does not fit, of up to "
                 f"{longest} tokens with padding",
-                "the last checkpoint stays, for --resume where there is more memory; or start over "
-                "with a lower group, max_tokens or longest (--set group=1)",
+                "go on from the last checkpoint with --resume --set checkpointing=true, or start "
+                "over with a lower group, max_tokens or longest, e.g. --set group=1",
             )
         at_once = (worst + 1) // 2
         if accelerator.is_main_process:

@@ -32,6 +32,7 @@ def test_run_json_gives_the_same_recipe_again(tmp_path):
         (["rank"], "not KEY=VALUE"),
         (["rank=many"], "rank=many: not int"),
         (["batch=5"], "no multiple"),
+        (["checkpointing=1"], "checkpointing=1: not bool"),
     ],
 )
 def test_bad_settings_say_what_is_wrong(settings, message):
@@ -51,3 +52,11 @@ def test_unknown_recipe_lists_the_known():
     with pytest.raises(UsageError) as caught:
         read_recipe("maxi", None, [])
     assert "mini" in caught.value.hint
+
+
+@pytest.mark.parametrize("said, meant", [("true", True), ("False", False), (" TRUE", True)])
+def test_settings_that_are_on_or_off(tmp_path, said, meant):
+    assert read_recipe("default", None, [f"checkpointing={said}"]).checkpointing is meant
+    config = tmp_path / "recipe.toml"
+    config.write_text(f"checkpointing = {said.strip().lower()}\n")
+    assert read_recipe("default", config, []).checkpointing is meant

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from b2ner_cli import backbone, model_files
 from b2ner_cli.errors import B2nerError, ModelError
 from b2ner_cli.packing import AnswerLoss, pack
-from b2ner_cli.training import _place
+from b2ner_cli.training import _compute_again, _place
 from b2ner_cli.training_step import Step, gradients
 from tests.test_packing import GROUPS
-from tests.test_training import run, state
+from tests.test_training import picks, run, state
+from tests.tiny import tiny_model
 
 CPU_ERROR = (
     "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: "
@@ -120,6 +121,62 @@ def test_other_errors_are_not_taken_for_it(parts, monkeypatch):
     little_memory(monkeypatch, RuntimeError("shapes do not match"), 2)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         gradients(AnswerLoss(network, 0), Accelerator(cpu=True), step, pad, 0)
+
+
+# gradient checkpointing
+
+
+def kept(module, step, pad):
+    """Loss and gradients, and the bytes that are kept from the forward to the backward pass."""
+    sizes = {}
+
+    def note(tensor):
+        if tensor.grad_fn is not None:
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss, got, _ = computed(module, step, pad, 0)
+    return loss, got, sum(sizes.values())
+
+
+def test_checkpointing_gives_the_same_from_less_memory(parts):
+    network, step, pad = parts
+    module = AnswerLoss(network, 60)
+    loss, expected, much = kept(module, step, pad)
+    _compute_again(network)
+    again, got, little = kept(module, step, pad)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    assert little < 0.5 * much
+    # and in parts, as when memory runs out
+    split, got, _ = computed(module, step, pad, 2)
+    assert split == pytest.approx(loss, rel=1e-6)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)
+
+
+def test_what_is_dropped_out_is_the_same_with_checkpointing(tmp_path):
+    # The adapter's dropout of 0.1, drawn once; the backbone's own stays off.
+    directory = tiny_model(tmp_path, attention_dropout=0.5)
+    run(directory, tmp_path / "plain", data=picks(8), checkpoint_every=2)
+    run(directory, tmp_path / "again", data=picks(8), checkpoint_every=2,
+        recipe={"checkpointing": True})  # fmt: skip
+    expected, got = state(tmp_path / "plain", 2), state(tmp_path / "again", 2)
+    for name, tensor in expected.items():
+        if name.startswith("weight"):
+            torch.testing.assert_close(got[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def test_a_run_may_be_resumed_with_checkpointing(tiny_llama, tmp_path):
+    run(tiny_llama, tmp_path, data=picks(8), checkpoint_every=1)
+    (tmp_path / "checkpoints" / "step-000002" / "state.safetensors").unlink()
+    (tmp_path / "checkpoints" / "step-000002").rmdir()
+    steps = []
+    run(tiny_llama, tmp_path, data=picks(8), recipe={"checkpointing": True}, resume=True,
+        report=lambda progress: steps.append(progress.step))  # fmt: skip
+    assert steps == [2]
 
 
 # whole runs
