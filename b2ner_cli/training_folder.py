@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from b2ner_cli.errors import OutputError, UsageError
@@ -70,3 +71,33 @@ def begin(out: Path, resume: bool, force: bool) -> None:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}") from None
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Say of a full disk which folder it is, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {out}: {(error.strerror or str(error)).lower()}",
+            "free some space and go on with --resume",
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or as it was before."""
+    work = path.with_name(f".{path.name}.part")
+    with writing(path.parent):
+        try:
+            work.write_text(text, encoding="utf-8")
+            work.replace(path)
+        except OSError:
+            work.unlink(missing_ok=True)
+            raise
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a file, which is closed again: a full disk shows here and not later."""
+    with writing(path.parent), path.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")

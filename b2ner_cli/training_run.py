@@ -15,13 +15,11 @@ import ctypes
 import dataclasses
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from b2ner_cli import __version__, corpus, mini, runs, tasks, training_folder
 from b2ner_cli.adapter_card import card, read_sources
@@ -100,36 +98,31 @@ def run(
     if job.label_map:
         picks = [corpus.renamed(pick, job.label_map) for pick in picks]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
-    with ExitStack() as stack:
-        log: TextIO
 
-        def ready() -> None:
-            nonlocal log
-            training_folder.begin(out, job.resume, job.force)
-            log = stack.enter_context((out / "log.jsonl").open("a", encoding="utf-8"))
+    def ready() -> None:
+        training_folder.begin(out, job.resume, job.force)
 
-        def report(progress: Progress) -> None:
-            log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
-            log.flush()
-            left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
-            speed = progress.documents / max(progress.seconds, 1e-9)
-            show(
-                progress.step,
-                progress.steps,
-                f"loss {progress.loss:.3f}, {speed:.1f} documents/s, {left / 60:.0f} min left",
-            )
-
-        setup = Setup(
-            job.model,
-            out,
-            recipe,
-            job.from_adapter,
-            job.resume,
-            job.device,
-            job.checkpoint_every,
-            job.shown,
+    def report(progress: Progress) -> None:
+        training_folder.append(out / "log.jsonl", json.dumps(dataclasses.asdict(progress)))
+        left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
+        speed = progress.documents / max(progress.seconds, 1e-9)
+        show(
+            progress.step,
+            progress.steps,
+            f"loss {progress.loss:.3f}, {speed:.1f} documents/s, {left / 60:.0f} min left",
         )
-        trained = train(picks, setup, tasks=digest, ready=ready, report=report)
+
+    setup = Setup(
+        job.model,
+        out,
+        recipe,
+        job.from_adapter,
+        job.resume,
+        job.device,
+        job.checkpoint_every,
+        job.shown,
+    )
+    trained = train(picks, setup, tasks=digest, ready=ready, report=report)
     record = describe(job, trained, recorded) | {"label_names": names}
     write_record(out, record)
     if job.heldout is not None:
@@ -137,9 +130,8 @@ def run(
         if record["constrain"]:
             record["heldout_constrained"] = score_heldout(job, job.heldout, constrain=True)
         write_record(out, record)
-    sources = read_sources(data)
-    (out / "card.md").write_text(card(record, sources), encoding="utf-8")
-    shutil.copy(out / "card.md", out / "adapter" / "README.md")
+    for path in (out / "card.md", out / "adapter" / "README.md"):
+        training_folder.write_text(path, card(record, read_sources(data)))
 
 
 def _label_names(picks: Sequence[corpus.Pick], label_map: LabelMap | None) -> dict[str, Any]:
@@ -206,7 +198,7 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     """Write run.json, beside the adapter's weights too, where tagging looks for it."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     for path in (out / "run.json", out / "adapter" / "run.json"):
-        path.write_text(text, encoding="utf-8")
+        training_folder.write_text(path, text)
 
 
 def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str, Any]:

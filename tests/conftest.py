@@ -1,5 +1,6 @@
 """Tests use no network and none of the user's own files."""
 
+import logging
 import os
 
 import pytest
@@ -29,3 +30,18 @@ def tiny_gemma(tmp_path_factory):
     from tests.tiny import tiny_model
 
     return tiny_model(tmp_path_factory.mktemp("models") / "gemma3", "gemma3")
+
+
+@pytest.fixture
+def warned():
+    """The warnings of the package, as they come, whatever its log was set up to show."""
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    log = logging.getLogger("b2ner")
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    yield messages
+    log.removeHandler(handler)
+    log.setLevel(before)

@@ -1,7 +1,5 @@
 """A step gives the same loss and gradients however its rows are split."""
 
-import logging
-
 import peft
 import pytest
 import torch
@@ -184,29 +182,12 @@ def test_a_run_may_be_resumed_with_checkpointing(tiny_llama, tmp_path):
 PLAIN = {"batch": 8, "dropout": 0.0}
 
 
-def warned(records):
-    return [r.getMessage() for r in records if r.levelno >= logging.WARNING]
-
-
-@pytest.fixture
-def said(monkeypatch):
-    """What the log of the package says, whatever was set up before."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    log = logging.getLogger("b2ner")
-    log.addHandler(handler)
-    monkeypatch.setattr(log, "level", logging.INFO)
-    yield records
-    log.removeHandler(handler)
-
-
-def test_a_run_with_little_memory_ends_as_one_with_much(tiny_llama, tmp_path, monkeypatch, said):
+def test_a_run_with_little_memory_ends_as_one_with_much(tiny_llama, tmp_path, monkeypatch, warned):
     run(tiny_llama, tmp_path / "much", recipe=PLAIN, checkpoint_every=3)
     seen = little_memory(monkeypatch, ERRORS[0], 2)
     run(tiny_llama, tmp_path / "little", recipe=PLAIN, checkpoint_every=3)
     assert seen == [4, 2, 2, 2, 2, 2, 2]  # found out once
-    (message,) = warned(said)
+    (message,) = warned
     assert message.startswith("out of memory at step 1: from here on 2 rows at once")
     expected, got = state(tmp_path / "much", 3), state(tmp_path / "little", 3)
     for name, tensor in expected.items():
