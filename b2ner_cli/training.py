@@ -81,14 +81,14 @@ def train(
     setup: Setup,
     *,
     tasks: str = "",
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[int], None] = lambda step: None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train an adapter on `picks`.
 
     `tasks` says which task config chose the picks, and how labels are renamed, in a digest; a run
-    resumes with no other. `ready` is called when data, model and settings have turned out to be
-    usable, before anything is written.
+    resumes with no other. `ready` is called with the steps already done when data, model and
+    settings have turned out to be usable, before anything is written.
     Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
     stops being a number; the last checkpoint stays.
     """
@@ -115,7 +115,7 @@ def train(
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
-    ready()
+    ready(start)
     began = time.monotonic() - tally.seconds
     for step, bundles in schedule.batches(start):
         rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]

@@ -1,4 +1,4 @@
-"""The folder of a training run before its first step: looked at early, changed late.
+"""The folder of a training run: looked at early, changed late, its log and texts kept whole.
 
     check     is there a run already, can anything be written
     (data, model, adapter and settings are read, and whatever is wrong with them comes out)
@@ -9,14 +9,18 @@ A command with a mistake in it leaves the folder as it found it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from b2ner_cli import curve
 from b2ner_cli.errors import OutputError, UsageError
 
+LOG = "log.jsonl"
 PARTS = (
     "adapter",
     "checkpoints",
@@ -24,7 +28,8 @@ PARTS = (
     "heldout-constrained",
     "card.md",
     "run.json",
-    "log.jsonl",
+    LOG,
+    "curve.svg",
 )
 _LEFT_OVER = (".adapter.part",)  # what a killed run may leave beside them
 
@@ -59,8 +64,11 @@ def check(out: Path, resume: bool, force: bool, read: Iterable[Path | None] = ()
                 )
 
 
-def begin(out: Path, resume: bool, force: bool) -> None:
-    """Make the folder; with `force` clear what an earlier run left in it."""
+def begin(out: Path, resume: bool, force: bool, step: int = 0) -> None:
+    """Make the folder; with `force` clear what an earlier run left in it.
+
+    With `resume` the log forgets the steps after `step`, which are taken again.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in (*PARTS, *_LEFT_OVER) if force and not resume else ():
@@ -71,6 +79,36 @@ def begin(out: Path, resume: bool, force: bool) -> None:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}") from None
+    if resume and (out / LOG).exists():
+        kept = [line for line in read_log(out) if line["step"] <= step]
+        write_text(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log that have a step; not one that a kill or a full disk cut off."""
+    found = []
+    try:
+        with (out / LOG).open(encoding="utf-8", errors="replace") as stream:
+            for text in stream:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    found.append(line)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"cannot read {out / LOG}: {error.strerror}") from None
+    return found
+
+
+def draw_curve(out: Path, title: str) -> None:
+    """Draw what the log says, if it says anything yet."""
+    lines = read_log(out)
+    loss, f1 = curve.points(lines, "loss"), curve.points(lines, "f1")
+    if loss or f1:
+        write_text(out / "curve.svg", curve.draw(loss, f1, title))
 
 
 @contextmanager

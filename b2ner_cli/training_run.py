@@ -3,7 +3,8 @@
 OUT/adapter/             peft adapter; a copy of run.json stands beside the weights
 OUT/card.md              data, licences, settings and scores, for people
 OUT/run.json             the same for programs; `--config run.json` repeats the run
-OUT/log.jsonl            one line a step
+OUT/log.jsonl            one line a step; no step twice, however often the run was resumed
+OUT/curve.svg            loss by step, and F1 where it was measured
 OUT/checkpoints/         what --resume goes on from
 OUT/heldout/             predictions on the held-out sets, if any were given
 OUT/heldout-constrained/ the same, constrained, where the adapter is better so
@@ -99,11 +100,14 @@ def run(
         picks = [corpus.renamed(pick, job.label_map) for pick in picks]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
 
-    def ready() -> None:
-        training_folder.begin(out, job.resume, job.force)
+    title = f"{out.resolve().name}: a LoRA for {Path(job.model).name}"
+
+    def ready(step: int) -> None:
+        training_folder.begin(out, job.resume, job.force, step)
+        training_folder.draw_curve(out, title)
 
     def report(progress: Progress) -> None:
-        training_folder.append(out / "log.jsonl", json.dumps(dataclasses.asdict(progress)))
+        training_folder.append(out / training_folder.LOG, json.dumps(dataclasses.asdict(progress)))
         left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
         speed = progress.documents / max(progress.seconds, 1e-9)
         show(
@@ -132,6 +136,7 @@ def run(
         write_record(out, record)
     for path in (out / "card.md", out / "adapter" / "README.md"):
         training_folder.write_text(path, card(record, read_sources(data)))
+    training_folder.draw_curve(out, title)
 
 
 def _label_names(picks: Sequence[corpus.Pick], label_map: LabelMap | None) -> dict[str, Any]:

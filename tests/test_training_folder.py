@@ -1,6 +1,7 @@
 """The folder of a training run is cleared when nothing can be wrong any more, and not before."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from b2ner_cli.errors import B2nerError, OutputError, UsageError
 from b2ner_cli.recipes import Recipe
 from b2ner_cli.training_run import TrainJob, run
 from tests.test_corpus import row, write
+from tests.test_curve import polyline
 from tests.tiny import tiny_adapter
 
 SMALL = Recipe(rank=2, batch=2, group=2, dtype="float32", candidates=60)
@@ -37,8 +39,9 @@ def filled(tmp_path):
     for name in ("adapter/adapter_model.safetensors", "checkpoints/step-000002/state.safetensors"):
         (out / name).parent.mkdir(parents=True)
         (out / name).write_bytes(name.encode())
-    for name in ("card.md", "run.json", "log.jsonl", "mine.txt"):
+    for name in ("card.md", "run.json", "mine.txt"):
         (out / name).write_text(name)
+    (out / "log.jsonl").write_text('{"step": 2, "loss": 1.5}\n')
     return out
 
 
@@ -48,7 +51,7 @@ def test_a_run_is_not_overwritten_unasked(filled):
     assert "--resume" in caught.value.hint
     before = held(filled)
     training_folder.check(filled, resume=True, force=False)
-    training_folder.begin(filled, resume=True, force=False)
+    training_folder.begin(filled, resume=True, force=False, step=2)
     assert held(filled) == before
 
 
@@ -109,3 +112,38 @@ def test_a_file_in_the_way(tmp_path):
             training_folder.check(out, resume=False, force=True)
         with pytest.raises(OutputError, match="cannot write to"):
             training_folder.begin(out, resume=False, force=True)
+
+
+def test_a_resumed_run_logs_each_step_once_and_draws_its_curve(data, tiny_llama, tmp_path):
+    out = tmp_path / "run"
+    job = TrainJob(
+        data, out, replace(SMALL, epochs=3.0), str(tiny_llama), device="cpu", checkpoint_every=4
+    )
+
+    def kill(step, steps, message):
+        if step == 6:
+            with (out / "log.jsonl").open("a") as log:
+                log.write('{"step": 5, "f1": 0.5}\n{"step": 7, "lo')  # cut off
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, kill)
+    assert not (out / "curve.svg").exists()
+    seen = []
+    run(replace(job, resume=True), lambda *_: seen.append((out / "curve.svg").read_text()))
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    assert len(seen) == 2  # steps 5 and 6, when the curve showed what was known at the start
+    assert [polyline(text, "loss") for text in seen] == [4, 4]
+    assert polyline((out / "curve.svg").read_text(), "loss") == 6
+
+
+def test_a_log_that_holds_no_steps(tmp_path):
+    assert training_folder.read_log(tmp_path) == []
+    (tmp_path / "log.jsonl").write_bytes(b'[1]\n{"step": "two"}\n\xff\n{"step": 2}\n')
+    assert training_folder.read_log(tmp_path) == [{"step": 2}]
+    training_folder.draw_curve(tmp_path, "")
+    assert not (tmp_path / "curve.svg").exists()
+    training_folder.begin(tmp_path, resume=True, force=False, step=1)
+    assert (tmp_path / "log.jsonl").read_text() == ""
