@@ -25,6 +25,7 @@ from b2ner_cli import (
     cli_eval,
     cli_labels,
     cli_model,
+    cli_train,
     console,
 )
 from b2ner_cli.cli_cache import CachePath
@@ -44,6 +45,7 @@ from b2ner_cli.options import (
     Model,
     Quiet,
     Revision,
+    TaskFile,
     TaskName,
     Verbose,
     as_batch_tokens,
@@ -82,11 +84,6 @@ EngineName = Annotated[
     str,
     typer.Option("--engine", rich_help_panel="Model", help="fast, or plain: generate as it is."),
 ]
-TaskFile = Annotated[
-    str | None,
-    typer.Option("--tasks", metavar="FILE", help="Task config that chooses sets and documents: a "
-                 "file, a folder, or a name such as bilingual_full."),
-]  # fmt: skip
 NoCache = Annotated[
     bool, typer.Option("--no-cache", rich_help_panel="Run", help="Ask every question anew.")
 ]
@@ -319,79 +316,7 @@ def predict(
 app.command("eval", epilog=cli_eval.EXAMPLES)(cli_eval.evaluate)
 
 
-@app.command(epilog="b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout")
-def train(
-    data: Annotated[Path, typer.Option(help="Data sets in B2NERD layout: a folder or zip.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
-    collection: Collection = None,
-    model: Model = None,
-    recipe: Annotated[
-        str, typer.Option(help="Settings to start from: default or mini.")
-    ] = "default",
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file, or a run.json, with the recipe's settings.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
-    ] = None,
-    tasks: TaskFile = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help="ner, re, eet, eea, neweet, neweea or sentiment; by default the sets' "
-            "own, ner first. Repeatable.",
-        ),
-    ] = None,
-    examples: Examples = None,
-    descriptions: Descriptions = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
-    ] = None,
-    label_map: LabelMapFile = None,
-    from_adapter: Annotated[
-        Path | None, typer.Option(help="Start from this adapter, with a schedule of its own.")
-    ] = None,
-    heldout: Annotated[
-        Path | None, typer.Option(help="Data sets to score the adapter on at the end.")
-    ] = None,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run in the folder.")] = False,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-) -> None:
-    """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
-    from b2ner_cli import training_run
-    from b2ner_cli.recipes import Shown, read_recipe
-    from b2ner_cli.tasks import for_training
-    from b2ner_cli.templates import as_task
-
-    console.set_up_logging(quiet, verbose)
-    asked = [as_task(name) for name in task or ()]
-    if examples and len(asked) > 1:
-        raise UsageError("--examples are of one task", "leave them out, or name one --task")
-    form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
-    job = training_run.TrainJob(
-        chosen_data(data, collection), output,
-        read_recipe(recipe, config, set_ or []), model or "mini",
-        only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
-        heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
-        device=device, label_map=chosen_label_map(label_map),
-        shown=Shown(form.examples, described), tasks=asked,
-    )  # fmt: skip
-    with console.Steps(quiet) as steps:
-        training_run.run(job, steps.show)
-    if not quiet:
-        console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
-
-
+app.command("train", epilog=cli_train.EXAMPLES)(cli_train.train)
 app.command(epilog=cli_bench.EXAMPLES)(cli_bench.bench)
 
 

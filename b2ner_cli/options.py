@@ -33,6 +33,11 @@ TaskName = Annotated[
                  help="ner; re: relations; eet: events with triggers; eea: their arguments; "
                  "neweet, neweea: the same without triggers; sentiment."),
 ]  # fmt: skip
+TaskFile = Annotated[
+    str | None,
+    typer.Option("--tasks", metavar="FILE", help="Task config that chooses sets and documents: a "
+                 "file, a folder, or a name such as bilingual_full."),
+]  # fmt: skip
 Examples = Annotated[
     Path | None,
     typer.Option(metavar="FILE", rich_help_panel="Labels",
