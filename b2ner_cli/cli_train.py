@@ -69,6 +69,9 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the folder.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard, too.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -90,7 +93,7 @@ def train(
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
-        shown=Shown(form.examples, described), tasks=asked,
+        shown=Shown(form.examples, described), tasks=asked, tensorboard=tensorboard,
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)

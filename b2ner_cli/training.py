@@ -41,6 +41,7 @@ class Progress:
     loss: float
     documents: int
     seconds: float
+    learning_rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +124,16 @@ def train(
         asked = Step(step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step)
         if not asked.rows:
             continue
+        rate = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
+            group["lr"] = rate
         loss, tally.at_once = gradients(module, accelerator, asked, tokenizer.pad, tally.at_once)
         norm = accelerator.clip_grad_norm_(module.parameters(), recipe.clip)
         tally.losses = [*tally.losses[-49:], loss]
-        _check_finite(step + 1, out, loss=tally.losses[-1], gradient=float(norm))
+        _check_finite(step + 1, out, loss=loss, gradient=float(norm))
         optimizer.step()
         tally.seconds = time.monotonic() - began
-        report(Progress(step + 1, schedule.steps, tally.losses[-1], tally.documents, tally.seconds))
+        report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
         if (step + 1) % setup.checkpoint_every == 0 and accelerator.is_main_process:
             noted = {**notes, "tally": json.dumps(asdict(tally))}
             checkpoints.save(out, module, optimizer, step + 1, noted)

@@ -30,6 +30,7 @@ PARTS = (
     "run.json",
     LOG,
     "curve.svg",
+    "tensorboard",
 )
 _LEFT_OVER = (".adapter.part",)  # what a killed run may leave beside them
 

@@ -4,6 +4,7 @@ OUT/adapter/             peft adapter; a copy of run.json stands beside the weig
 OUT/card.md              data, licences, settings and scores, for people
 OUT/run.json             the same for programs; `--config run.json` repeats the run
 OUT/log.jsonl            one line a step; no step twice, however often the run was resumed
+OUT/tensorboard/         the same for TensorBoard, if asked for
 OUT/curve.svg            loss by step, and F1 where it was measured
 OUT/checkpoints/         what --resume goes on from
 OUT/heldout/             predictions on the held-out sets, if any were given
@@ -32,6 +33,7 @@ from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
 from b2ner_cli.templates import Task
 from b2ner_cli.training import Progress, Setup, Trained, train
+from b2ner_cli.training_log import Log, check_tensorboard, open_log
 
 log = logging.getLogger("b2ner")
 
@@ -62,6 +64,7 @@ class TrainJob:
     label_map: LabelMap | None = None
     shown: Shown = NOTHING
     tasks: Sequence[Task] = ()
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         recipe, shown = self.recipe, self.shown
@@ -83,6 +86,8 @@ def run(
     """
     data, out, recipe = job.data, job.out, job.recipe
     training_folder.check(out, job.resume, job.force, (data, job.from_adapter, job.heldout))
+    if job.tensorboard:
+        check_tensorboard()
     if job.heldout is not None:
         runs.check(_heldout_job(job, job.heldout, constrain=False))
     keep_freed_memory()
@@ -100,14 +105,17 @@ def run(
         picks = [corpus.renamed(pick, job.label_map) for pick in picks]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
 
+    log = Log(out)
     title = f"{out.resolve().name}: a LoRA for {Path(job.model).name}"
 
     def ready(step: int) -> None:
+        nonlocal log
         training_folder.begin(out, job.resume, job.force, step)
         training_folder.draw_curve(out, title)
+        log = open_log(out, step, job.tensorboard)
 
     def report(progress: Progress) -> None:
-        training_folder.append(out / training_folder.LOG, json.dumps(dataclasses.asdict(progress)))
+        log.add(dataclasses.asdict(progress))
         left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
         speed = progress.documents / max(progress.seconds, 1e-9)
         show(
