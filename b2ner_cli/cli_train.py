@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,7 @@ def train(
     from b2ner_cli.tasks import for_training
     from b2ner_cli.templates import as_task
 
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.set_up_logging(quiet, verbose)
     asked = [as_task(name) for name in task or ()]
     if examples and len(asked) > 1:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
 
 from b2ner_cli import adapters, backbone, checkpoints, corpus
 from b2ner_cli.engine.completions import is_out_of_memory
@@ -58,6 +59,7 @@ class Trained:
     longest: int
     loss: float
     seconds: float
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,10 @@ def train(
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
-    ready(start)
+    first = accelerator.is_main_process  # it alone writes
+    if first:
+        ready(start)
+    accelerator.wait_for_everyone()
     began = time.monotonic() - tally.seconds
     for step, bundles in schedule.batches(start):
         rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
@@ -133,14 +138,15 @@ def train(
         _check_finite(step + 1, out, loss=loss, gradient=float(norm))
         optimizer.step()
         tally.seconds = time.monotonic() - began
-        report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
-        if (step + 1) % setup.checkpoint_every == 0 and accelerator.is_main_process:
+        if first:
+            report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
+        if first and (step + 1) % setup.checkpoint_every == 0:
             noted = {**notes, "tally": json.dumps(asdict(tally))}
             checkpoints.save(out, module, optimizer, step + 1, noted)
-    if accelerator.is_main_process:
+    if first:
         base = _HUB_NAMES.get(setup.model, setup.model)
         checkpoints.save_adapter(out / "adapter", module.network, base)
-    return tally.trained(picks, schedule.steps)
+    return tally.trained(picks, schedule.steps, accelerator.num_processes)
 
 
 @dataclass(slots=True)
@@ -160,11 +166,10 @@ class _Tally:
         self.too_long += sum(len(g.texts) for bundle in bundles for g in bundle) - fitting
         self.longest = max(self.longest, *(row.longest for row in rows))
 
-    def trained(self, picks: Sequence[corpus.Pick], steps: int) -> Trained:
+    def trained(self, picks: Sequence[corpus.Pick], steps: int, processes: int) -> Trained:
         loss = sum(self.losses) / len(self.losses) if self.losses else math.nan
-        return Trained(
-            picks, steps, self.documents, self.too_long, self.longest, loss, self.seconds
-        )
+        counted = (self.documents, self.too_long, self.longest)
+        return Trained(picks, steps, *counted, loss, self.seconds, processes)
 
 
 def _resumed(
@@ -195,12 +200,27 @@ def _decisive(recipe: str) -> dict[str, Any]:
     return settings
 
 
+def is_first() -> bool:
+    """Whether this process, of those that train together, is the one that writes."""
+    return bool(PartialState().is_main_process)
+
+
 def _accelerator(device: str, dtype: str) -> Accelerator:
     # accelerate holds on to a process's first device and precision unless told to forget them
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if dtype == "bfloat16" else "no")
+    made = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if dtype == "bfloat16" else "no")
+    if made.distributed_type not in _WHOLE:
+        raise UsageError(
+            f"training keeps the model whole on each device, accelerate is set up for "
+            f"{made.distributed_type.value}",
+            "launch with --multi_gpu or --cpu, without FSDP, DeepSpeed or Megatron",
+        )
+    return made
+
+
+_WHOLE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 def _compute_again(network: Any) -> None:

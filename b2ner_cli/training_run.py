@@ -32,7 +32,7 @@ from b2ner_cli.recipes import NOTHING, Recipe, Shown
 from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
 from b2ner_cli.templates import Task
-from b2ner_cli.training import Progress, Setup, Trained, train
+from b2ner_cli.training import Progress, Setup, Trained, is_first, train
 from b2ner_cli.training_log import Log, check_tensorboard, open_log
 
 log = logging.getLogger("b2ner")
@@ -135,6 +135,8 @@ def run(
         job.shown,
     )
     trained = train(picks, setup, tasks=digest, ready=ready, report=report)
+    if not is_first():
+        return
     record = describe(job, trained, recorded) | {"label_names": names}
     write_record(out, record)
     if job.heldout is not None:
@@ -180,6 +182,7 @@ def describe(
         "recipe": dataclasses.asdict(job.recipe),
         "longest_document_tokens": trained.longest,
         "constrain": job.model == mini.NAME,  # it scored higher so on the held-out sets' dev splits
+        "processes": trained.processes,
         "steps": trained.steps,
         "documents": trained.documents,
         "left_out_as_too_long": trained.too_long,
