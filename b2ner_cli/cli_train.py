@@ -33,7 +33,11 @@ def train(
     collection: Collection = None,
     model: Model = None,
     recipe: Annotated[
-        str, typer.Option(help="Settings to start from: default or mini.")
+        str,
+        typer.Option(
+            help="Settings to start from: default, paper-7b, paper-20b, paper-crosslingual, "
+            "paper-supervised, mini or mini-varied."
+        ),
     ] = "default",
     config: Annotated[
         Path | None, typer.Option(help="TOML file, or a run.json, with the recipe's settings.")

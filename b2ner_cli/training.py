@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-from b2ner_cli import adapters, backbone, checkpoints, corpus
+from b2ner_cli import backbone, checkpoints, corpus, lora
 from b2ner_cli.engine.completions import is_out_of_memory
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
@@ -101,7 +101,7 @@ def train(
     for choice in (where, kind):
         log.info(choice.reason)
     network, tokenizer = backbone.load_parts(locate(setup.model, "none"), torch.float32)
-    module = AnswerLoss(_with_adapter(network, recipe, setup.from_adapter), recipe.candidates)
+    module = AnswerLoss(lora.put_on(network, recipe, setup.from_adapter), recipe.candidates)
     if recipe.checkpointing:
         _compute_again(module.network)
     accelerator = _accelerator(where.value, kind.value)
@@ -118,6 +118,8 @@ def train(
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
+    # what memory held before it was killed, or what the recipe asks for
+    tally.at_once = min(filter(None, (tally.at_once, recipe.rows_at_once)), default=0)
     first = accelerator.is_main_process  # it alone writes
     if first:
         ready(start)
@@ -196,7 +198,8 @@ def _decisive(recipe: str) -> dict[str, Any]:
     """The settings, of a recipe in JSON, that a run's result depends on."""
     # A run begun before a setting was known did as its default says.
     settings = {**asdict(Recipe()), **json.loads(recipe)}
-    del settings["checkpointing"]
+    for name in ("checkpointing", "at_once"):
+        del settings[name]
     return settings
 
 
@@ -271,61 +274,3 @@ def warm_cosine(step: int, steps: int, warmup: float) -> float:
         return (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _linear_names(network: Any) -> list[str]:
-    """Names of the linear layers inside the model's blocks, e.g. q_proj; the head is not one."""
-    head = network.get_output_embeddings()
-    return sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in network.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
-    )
-
-
-def _layers(network: Any, first: int) -> list[int] | None:
-    count = network.config.num_hidden_layers
-    if first >= count:
-        raise UsageError(f"first_layer {first}: the model has layers 0 to {count - 1}")
-    return list(range(first, count)) if first else None
-
-
-def _with_adapter(network: Any, recipe: Recipe, from_adapter: Path | None) -> Any:
-    """Put a LoRA on every linear layer but the head; start it from an adapter if one is given."""
-    import peft
-
-    torch.manual_seed(recipe.seed)
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=_linear_names(network),
-        layers_to_transform=_layers(network, recipe.first_layer),
-    )
-    adapted = peft.get_peft_model(network, config)
-    if from_adapter is not None:
-        state = {}
-        updates = adapters.read(from_adapter)
-        for update in adapters.for_model(updates, network.config, from_adapter):
-            rank = update.a.shape[0]
-            if rank != recipe.rank:
-                raise ModelError(
-                    f"adapter {from_adapter} has rank {rank}, the recipe {recipe.rank}",
-                    f"train with --rank {rank}",
-                )
-            name = f"base_model.model.{update.module}"
-            state[f"{name}.lora_A.weight"] = update.a.float()
-            # B absorbs what the two scalings differ by
-            scaled = update.b.float() * (update.scaling * recipe.rank / recipe.alpha)
-            state[f"{name}.lora_B.weight"] = scaled
-        try:
-            unexpected = peft.set_peft_model_state_dict(adapted, state).unexpected_keys
-        except RuntimeError as error:  # shapes differ; the first line only says that
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise ModelError(f"adapter {from_adapter} does not fit the model: {reason}") from None
-        if unexpected:
-            raise ModelError(f"adapter {from_adapter} does not fit the model: no {unexpected[0]}")
-    return adapted

@@ -1,9 +1,11 @@
 """Recipes from names, files and settings."""
 
 import json
+import random
 
 import pytest
 
+from b2ner_cli.corpus import Caps, balanced
 from b2ner_cli.errors import UsageError
 from b2ner_cli.recipes import RECIPES, Recipe, read_recipe
 
@@ -60,3 +62,44 @@ def test_settings_that_are_on_or_off(tmp_path, said, meant):
     config = tmp_path / "recipe.toml"
     config.write_text(f"checkpointing = {said.strip().lower()}\n")
     assert read_recipe("default", config, []).checkpointing is meant
+
+
+PAPER = ["paper-7b", "paper-20b", "paper-crosslingual", "paper-supervised"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_settings(name):
+    recipe = read_recipe(name, None, [])
+    assert (recipe.rank, recipe.alpha, recipe.dropout) == (32, 64, 0.05)
+    assert (recipe.learning_rate, recipe.warmup, recipe.weight_decay) == (3e-4, 0.02, 1e-4)
+    assert (recipe.batch, recipe.max_labels, recipe.label_dropout) == (128, 18, 0.10)
+    assert (recipe.target, recipe.max_tokens, recipe.candidates) == ("attention", 4096, 0)
+    assert recipe.first_layer == recipe.subset == recipe.rename == recipe.noise == 0
+    assert recipe.epochs == (6 if name == "paper-crosslingual" else 5)
+    most = 10_000 if name == "paper-supervised" else 50_000
+    assert recipe.random_most == recipe.per_set == most
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_no_cap_of_the_paper_cuts_but_the_number_of_documents(name):
+    recipe = read_recipe(name, None, ["per_set=40", "per_label=40"])
+    caps = Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    rng = random.Random(1)
+    for labels in ([()] * 30, [("a",)] * 30, [(), ("a", "b")] * 15):
+        assert sorted(balanced(labels, caps, rng)) == list(range(30))
+    assert len(balanced([("a",)] * 60, caps, rng)) == 40
+
+
+@pytest.mark.parametrize("at_once, rows", [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (128, 32)])
+def test_documents_at_once_are_whole_rows(at_once, rows):
+    assert Recipe(batch=128, group=4, at_once=at_once).rows_at_once == rows
+
+
+@pytest.mark.parametrize("target", ["", "q_proj,", "q proj", "*", "a,,b"])
+def test_targets_that_name_nothing(target):
+    with pytest.raises(UsageError, match="names no layers"):
+        Recipe(target=target)
+
+
+def test_targets_may_be_spaced():
+    assert Recipe(target="q_proj, self_attn.v_proj").targets == ("q_proj", "self_attn.v_proj")

@@ -157,6 +157,28 @@ def test_layers_below_the_first_carry_no_lora(tiny_llama, tmp_path):
         run(tiny_llama, tmp_path / "b", recipe={"first_layer": 2})
 
 
+def test_documents_at_once_make_no_difference(tiny_llama, tmp_path):
+    losses, adapters = [], []
+    for at_once in (0, 2, 5):  # of 8, in rows of 2: all, one row and three rows at once
+        seen = []
+        recipe = {"batch": 8, "dropout": 0.0, "at_once": at_once, "learning_rate": 1e-3}
+        out = tmp_path / str(at_once)
+        run(tiny_llama, out, recipe=recipe, report=seen.append, checkpoint_every=3)
+        losses.append([progress.loss for progress in seen])
+        adapters.append(state(out, 3))
+    assert len(losses[0]) == 3
+    for other, tensors in zip(losses[1:], adapters[1:], strict=True):
+        assert other == pytest.approx(losses[0], rel=1e-5)
+        for name, tensor in tensors.items():
+            if name.startswith("exp_avg/"):  # gradients; AdamW blows up what rounds off in weights
+                torch.testing.assert_close(tensor, adapters[0][name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_may_go_on_with_fewer_documents_at_once(tiny_llama, tmp_path):
+    run(tiny_llama, tmp_path, data=picks(8), checkpoint_every=1)
+    run(tiny_llama, tmp_path, data=picks(8), resume=True, recipe={"at_once": 2})
+
+
 # a stage that starts from an adapter
 
 
@@ -283,6 +305,8 @@ def test_output_that_cannot_be_written(tiny_llama, tmp_path):
         ({"label_dropout": 1.0}, r"label_dropout must be in \[0, 1\), not 1.0"),
         ({"dropout": -0.1}, "dropout must be in"),
         ({"empty": math.nan}, "empty must be in"),
+        ({"empty": 1.1}, r"empty must be in \[0, 1\], not 1.1"),
+        ({"at_once": -1}, "at_once must not be negative"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"epochs": math.inf}, "epochs must be positive"),
