@@ -39,6 +39,13 @@ def train(
             "paper-supervised, mini or mini-varied."
         ),
     ] = "default",
+    exact_reference: Annotated[
+        bool,
+        typer.Option(
+            "--exact-reference",
+            help="With a recipe of the paper: do as the reference does where b2ner differs.",
+        ),
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="TOML file, or a run.json, with the recipe's settings.")
     ] = None,
@@ -95,7 +102,7 @@ def train(
     form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
     job = training_run.TrainJob(
         chosen_data(data, collection), output,
-        read_recipe(recipe, config, set_ or []), model or "mini",
+        read_recipe(recipe, config, set_ or [], exact_reference), model or "mini",
         only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),

@@ -103,7 +103,11 @@ def _prefix(group: corpus.Group, tokenizer: Tokenizer, room: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which groups make which step, the same for the same seed, so that any step can be resumed."""
+    """Which groups make which step, the same for the same seed, so that any step can be resumed.
+
+    Out of `nearby` steps' groups those of like length stand in one step, 0: in any. Without
+    `redraw` label lists are drawn once and not for each epoch.
+    """
 
     picks: Sequence[corpus.Pick]
     batch: int
@@ -111,6 +115,8 @@ class Schedule:
     asking: corpus.Asking
     epochs: float
     seed: int
+    nearby: int = 8
+    redraw: bool = True
 
     @property
     def steps(self) -> int:
@@ -130,12 +136,17 @@ class Schedule:
                     yield step, bundles
 
     def _epoch(self, epoch: int) -> list[list[Bundle]]:
-        bundles = list(corpus.bundles(self.picks, self.group, self.asking, f"{self.seed}/{epoch}"))
+        draw = f"{self.seed}/{epoch if self.redraw else 0}"
+        bundles = list(corpus.bundles(self.picks, self.group, self.asking, draw))
         rng = random.Random(f"order/{self.seed}/{epoch}")
+        if not self.redraw:
+            rng.shuffle(bundles)
         size = self.batch // self.group
+        if not self.nearby:
+            return [bundles[i : i + size] for i in range(0, len(bundles), size)]
         batches = []
-        for begin in range(0, len(bundles), size * 8):
-            window = sorted(bundles[begin : begin + size * 8], key=_width)
+        for begin in range(0, len(bundles), size * self.nearby):
+            window = sorted(bundles[begin : begin + size * self.nearby], key=_width)
             near = [window[i : i + size] for i in range(0, len(window), size)]
             rng.shuffle(near)
             batches += near
@@ -143,9 +154,7 @@ class Schedule:
 
     def _steps_per_epoch(self) -> int:
         bundles = sum(corpus.count_bundles(pick, self.group) for pick in self.picks)
-        size = self.batch // self.group
-        full, rest = divmod(bundles, size * 8)
-        return full * 8 + -(-rest // size)
+        return -(-bundles // (self.batch // self.group))
 
 
 def _width(bundle: Bundle) -> int:
@@ -159,8 +168,9 @@ def _width(bundle: Bundle) -> int:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows as tensors. *Shapes:* ids, positions (rows, width); visible (rows, 1, width, width);
-    sources (answer tokens, 2) as (row, position); targets (answer tokens,); vocabulary (tokens,),
-    those that occur in the step, sorted.
+    sources (answer tokens, 2) as (row, position); targets (answer tokens,); weights (answer
+    tokens,), the share of each in the step's loss; vocabulary (tokens,), those that occur in the
+    step, sorted.
     """
 
     ids: torch.Tensor
@@ -168,14 +178,25 @@ class Batch:
     visible: torch.Tensor
     sources: torch.Tensor
     targets: torch.Tensor
+    weights: torch.Tensor
     vocabulary: torch.Tensor
 
 
-def collate(rows: Sequence[Row], pad: int, device: torch.device, step: Sequence[Row] = ()) -> Batch:
+def collate(
+    rows: Sequence[Row],
+    pad: int,
+    device: torch.device,
+    step: Sequence[Row] = (),
+    shares: Sequence[float] = (),
+) -> Batch:
     """Stack rows, padded on the right, where no token before the padding looks.
 
-    `step` are all rows of the step where these are a part of it.
+    `step` are all rows of the step where these are a part of it, `shares` what each answer token
+    of a row counts; by default all of the step count the same.
     """
+    alike = 1 / max(1, sum(len(row.targets) for row in step or rows))
+    counts = torch.tensor([len(row.targets) for row in rows])
+    weights = torch.tensor(shares or [alike] * len(rows)).repeat_interleave(counts)
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
@@ -199,6 +220,7 @@ def collate(rows: Sequence[Row], pad: int, device: torch.device, step: Sequence[
         visible[:, None].to(device),
         torch.tensor(sources, device=device),
         torch.tensor(targets, device=device),
+        weights.to(device),
         _vocabulary(step or rows, pad).to(device),
     )
 
@@ -211,7 +233,7 @@ def _vocabulary(rows: Sequence[Row], pad: int) -> torch.Tensor:
 
 
 class AnswerLoss(nn.Module):  # type: ignore[misc]
-    """A causal LM with its training loss: mean cross-entropy of the answer tokens.
+    """A causal LM with its training loss: cross-entropy of the answer tokens, by their weights.
 
     The output head is evaluated at answer positions only. With `candidates` > 0 it is evaluated
     on the step's own tokens and that many random vocabulary entries; the random ones stand for
@@ -235,7 +257,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         states = hidden[batch.sources[:, 0], batch.sources[:, 1]]
         head = causal.get_output_embeddings().weight
         if not self.candidates or self.candidates >= head.shape[0]:
-            return nn.functional.cross_entropy(_cap(causal, states @ head.T).float(), batch.targets)
+            return _weighed(_cap(causal, states @ head.T).float(), batch.targets, batch.weights)
         own = batch.vocabulary
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(head.shape[0], (self.candidates,), generator=generator)
@@ -244,7 +266,11 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         scores = _cap(causal, states @ head[torch.cat([own, drawn])].T).float()
         weight = (head.shape[0] - len(own)) / max(1, len(drawn))
         scores[:, len(own) :] += torch.tensor(weight).log()
-        return nn.functional.cross_entropy(scores, torch.searchsorted(own, batch.targets))
+        return _weighed(scores, torch.searchsorted(own, batch.targets), batch.weights)
+
+
+def _weighed(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(scores, targets, reduction="none") @ weights
 
 
 def _masks(config: Any, batch: Batch) -> Any:

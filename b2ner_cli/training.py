@@ -113,8 +113,9 @@ def train(
     )
     _place(module, accelerator.device)
     schedule = Schedule(
-        picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed
-    )
+        picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed,
+        recipe.nearby, recipe.redraw,
+    )  # fmt: skip
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
@@ -128,7 +129,10 @@ def train(
     for step, bundles in schedule.batches(start):
         rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
         tally.see(bundles, rows)
-        asked = Step(step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step)
+        asked = Step(
+            step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step,
+            recipe.mean_over // recipe.group,
+        )  # fmt: skip
         if not asked.rows:
             continue
         rate = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)

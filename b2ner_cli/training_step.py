@@ -2,8 +2,9 @@
 
     rows of the step -> share of this process -> parts that fit -> gradients, summed over all
 
-A part's loss counts by its answer tokens, so that loss and gradients are those of the whole step
-in one piece, however it is split. Gradients are few under LoRA: they are summed once a step.
+What an answer token counts is settled for the whole step, so that loss and gradients are those of
+the step in one piece, however it is split. Gradients are few under LoRA: they are summed once a
+step.
 """
 
 from __future__ import annotations
@@ -22,18 +23,31 @@ from b2ner_cli.packing import AnswerLoss, Row, collate
 
 log = logging.getLogger("b2ner")
 
+Shared = tuple[Row, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The rows of a step that have answers, those of all processes; `number` counts from 0."""
+    """The rows of a step that have answers, those of all processes; `number` counts from 0.
+
+    The loss is a mean over `mean_over` rows' answer tokens, and over these means; 0: over all.
+    """
 
     number: int
     rows: Sequence[Row]
     seed: int
+    mean_over: int = 0
 
     @property
-    def targets(self) -> int:
-        return sum(len(row.targets) for row in self.rows)
+    def shared(self) -> list[Shared]:
+        """The rows, with what each answer token of a row counts; all of them make 1."""
+        size = self.mean_over or max(1, len(self.rows))
+        means = [self.rows[begin : begin + size] for begin in range(0, len(self.rows), size)]
+        return [
+            (row, 1 / (len(means) * sum(len(each.targets) for each in together)))
+            for together in means
+            for row in together
+        ]
 
 
 def gradients(
@@ -44,7 +58,7 @@ def gradients(
     `at_once` is what earlier steps found, 0 for all rows. Where memory runs out, rows are halved;
     raises B2nerError where one alone does not fit.
     """
-    mine = step.rows[accelerator.process_index :: accelerator.num_processes]
+    mine = step.shared[accelerator.process_index :: accelerator.num_processes]
     while True:
         loss, failed = _attempt(module, accelerator, step, _parts(mine, at_once), pad)
         worst = _least(accelerator, failed)
@@ -68,13 +82,17 @@ def gradients(
             )
 
 
-def _parts(rows: Sequence[Row], at_once: int) -> list[Sequence[Row]]:
+def _parts(rows: Sequence[Shared], at_once: int) -> list[Sequence[Shared]]:
     size = at_once or max(1, len(rows))
     return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
 
 def _attempt(
-    module: AnswerLoss, accelerator: Accelerator, step: Step, parts: list[Sequence[Row]], pad: int
+    module: AnswerLoss,
+    accelerator: Accelerator,
+    step: Step,
+    parts: list[Sequence[Shared]],
+    pad: int,
 ) -> tuple[float, int]:
     """The share of the loss that these parts make; and the rows of the part that did not fit."""
     module.zero_grad(set_to_none=True)
@@ -97,13 +115,13 @@ def _attempt(
 
 
 def _backward(
-    module: AnswerLoss, accelerator: Accelerator, step: Step, part: Sequence[Row], pad: int
+    module: AnswerLoss, accelerator: Accelerator, step: Step, part: Sequence[Shared], pad: int
 ) -> float:
     """Add the gradients of a part of the rows; its share of the step's loss."""
-    batch = collate(part, pad, accelerator.device, step.rows)
+    rows, shares = zip(*part, strict=True)
+    batch = collate(rows, pad, accelerator.device, step.rows, shares)
     with accelerator.autocast():
         loss = module(batch, step.number)
-    loss = loss * (len(batch.targets) / step.targets)
     accelerator.backward(loss)
     return float(loss.item())
 

@@ -1,6 +1,7 @@
 """Rows that share a prefix train exactly like their documents one by one."""
 
 from collections import Counter
+from dataclasses import replace
 
 import peft
 import pytest
@@ -262,3 +263,40 @@ def test_documents_with_label_lists_of_their_own():
     groups = [group for _, made in batches for bundle in made for group in bundle]
     assert Counter(len(group.texts) for group in groups) == {2: 10, 1: 1}
     assert Counter(group.labels.names for group in groups) == {("a",): 7, ("b",): 4}
+
+
+def lists(schedule, epoch):
+    """The label list that each text is asked with, and the order of texts, in an epoch."""
+    per_epoch = -(-schedule.steps // 2)
+    seen = {}
+    for step, bundles in schedule.batches():
+        if step // per_epoch == epoch:
+            seen |= {g.texts: g.labels.names for bundle in bundles for g in bundle}
+    return seen
+
+
+def test_label_lists_may_be_drawn_once_for_all_epochs():
+    picks = picks_of(40)
+    once = Schedule(picks, 4, 1, Asking(dropout=0.5), 2.0, 1, nearby=0, redraw=False)
+    first, second = lists(once, 0), lists(once, 1)
+    assert len(first) == 40
+    assert first == second
+    assert list(first) != list(second)
+    anew = Schedule(picks, 4, 1, Asking(dropout=0.5), 2.0, 1, nearby=0)
+    assert lists(anew, 0) != lists(anew, 1)
+    assert lists(anew, 0).keys() == lists(anew, 1).keys()
+
+
+def test_steps_of_any_documents_or_of_like_ones():
+    def spread(nearby):
+        schedule = Schedule(picks, 4, 1, Asking(), 1.0, 1, nearby=nearby)
+        steps = [[len(g.texts[0]) for b in bundles for g in b] for _, bundles in schedule.batches()]
+        assert sorted(length for step in steps for length in step) == lengths
+        assert [len(step) for step in steps] == [4] * 16
+        return sum(max(step) - min(step) for step in steps)
+
+    (pick,) = picks_of(64)
+    documents = tuple(d._replace(text=d.text + " x" * i) for i, d in enumerate(pick.documents))
+    picks = [replace(pick, documents=documents)]
+    lengths = sorted(len(d.text) for d in documents)
+    assert spread(8) < spread(0) / 2

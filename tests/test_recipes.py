@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,32 @@ def test_targets_that_name_nothing(target):
 
 def test_targets_may_be_spaced():
     assert Recipe(target="q_proj, self_attn.v_proj").targets == ("q_proj", "self_attn.v_proj")
+
+
+def test_exact_reference_differs_where_the_readme_says():
+    from dataclasses import asdict
+
+    for name, mean_over in (("paper-20b", 1), ("paper-crosslingual", 4)):
+        ours, theirs = (asdict(read_recipe(name, None, [], exact)) for exact in (False, True))
+        changed = {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+        assert changed == {
+            "group": (4, 1), "mean_over": (0, mean_over), "nearby": (8, 0), "redraw": (True, False),
+        }  # fmt: skip
+        readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+        for key in changed:
+            assert f"| `{key}` |" in readme
+
+
+def test_settings_win_over_the_reference():
+    assert read_recipe("paper-7b", None, ["nearby=2"], exact=True).nearby == 2
+
+
+def test_exact_reference_needs_a_recipe_of_the_paper():
+    with pytest.raises(UsageError, match="recipe 'mini' is not the reference's") as caught:
+        read_recipe("mini", None, [], exact=True)
+    assert "paper-20b" in caught.value.hint
+
+
+def test_means_are_over_whole_groups():
+    with pytest.raises(UsageError, match="mean_over 6 is no multiple of group 4"):
+        Recipe(mean_over=6)

@@ -1,5 +1,7 @@
 """A step gives the same loss and gradients however its rows are split."""
 
+from dataclasses import replace
+
 import peft
 import pytest
 import torch
@@ -8,7 +10,7 @@ from safetensors.torch import load_file
 
 from b2ner_cli import backbone, model_files
 from b2ner_cli.errors import B2nerError, ModelError
-from b2ner_cli.packing import AnswerLoss, pack
+from b2ner_cli.packing import AnswerLoss, collate, pack
 from b2ner_cli.training import _compute_again, _place
 from b2ner_cli.training_step import Step, gradients
 from tests.test_packing import GROUPS
@@ -59,6 +61,30 @@ def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, candidates):
         assert split == pytest.approx(loss, rel=1e-6)
         for one, other in zip(got, expected, strict=True):
             torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("candidates", [0, 60])
+@pytest.mark.parametrize("mean_over", [1, 2])
+def test_means_of_rows_and_then_over_them(parts, candidates, mean_over):
+    network, step, pad = parts
+    module = AnswerLoss(network, candidates)
+    groups = [step.rows[i : i + mean_over] for i in range(0, 5, mean_over)]
+    alone = []
+    for rows in groups:
+        batch = collate(rows, pad, torch.device("cpu"), step.rows)
+        count = sum(len(row.targets) for row in rows)
+        batch = replace(batch, weights=torch.full((count,), 1 / count))
+        alone.append(module(batch, step.number).item())
+    whole, _, _ = computed(module, step, pad, 0)
+    step = replace(step, mean_over=mean_over)
+    assert sum(share * len(row.targets) for row, share in step.shared) == pytest.approx(1)
+    loss, expected, _ = computed(module, step, pad, 0)
+    assert loss == pytest.approx(sum(alone) / len(groups), rel=1e-5)
+    assert abs(loss - whole) > 1e-4  # rows have answers of different lengths
+    split, got, _ = computed(module, step, pad, 2)
+    assert split == pytest.approx(loss, rel=1e-5)
+    for one, other in zip(expected, got, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def little_memory(monkeypatch, error, room, late=False):
