@@ -76,6 +76,13 @@ def train(
     heldout: Annotated[
         Path | None, typer.Option(help="Data sets to score the adapter on at the end.")
     ] = None,
+    eval_data: Annotated[
+        Path | None, typer.Option(help="Data sets to predict and score after each epoch.")
+    ] = None,
+    eval_split: Annotated[str, typer.Option(help="Their split: train, dev or test.")] = "dev",
+    eval_limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N documents of each of them.")
+    ] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
@@ -93,6 +100,7 @@ def train(
     from b2ner_cli.recipes import Shown, read_recipe
     from b2ner_cli.tasks import for_training
     from b2ner_cli.templates import as_task
+    from b2ner_cli.training_eval import EvalData
 
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.set_up_logging(quiet, verbose)
@@ -107,6 +115,7 @@ def train(
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
         shown=Shown(form.examples, described), tasks=asked, tensorboard=tensorboard,
+        evaluation=EvalData(eval_data, eval_split, eval_limit) if eval_data else None,
     )  # fmt: skip
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)

@@ -123,6 +123,12 @@ class Schedule:
         return max(1, round(self._steps_per_epoch() * self.epochs))
 
     @property
+    def epoch_ends(self) -> frozenset[int]:
+        """The steps after which an epoch is done, the last one whatever it ends."""
+        per_epoch = self._steps_per_epoch()
+        return frozenset(range(per_epoch, self.steps, per_epoch)) | {self.steps}
+
+    @property
     def documents(self) -> int:
         return round(sum(len(pick.documents) for pick in self.picks) * self.epochs)
 

@@ -7,13 +7,14 @@ folders with one each; a folder may also hold runs. What could be read in two wa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
 
+_ENDS = ("heldout", "heldout-constrained")
 _STEP = re.compile(r"(eval|checkpoint)-(\d+)")
 
 
@@ -67,6 +68,10 @@ def _runs(path: Path) -> list[Run]:
         return [Run(path.stem, {"": path})]
     run = _run(path)
     below = [each for each in sorted(path.iterdir()) if each.is_dir() and not _is_step(each)]
+    if run and "" not in run.steps:  # what a training run predicts at its end, beside its steps
+        ends = [each.name for each in below if each.name in _ENDS]
+        below = [each for each in below if each.name not in _ENDS]
+        run = _leaving_out(run, path, ends)
     inside = [found for each in below if (found := _run(each))]
     if run and inside:
         raise InputError(
@@ -102,6 +107,13 @@ def _run(folder: Path) -> Run | None:
         left_out.append(FILE_NAME)
     note = f"{folder}: steps are scored; left out: {', '.join(left_out)}" if left_out else ""
     return Run(name, {step: filled[step] for step in sorted(filled, key=step_number)}, note)
+
+
+def _leaving_out(run: Run, folder: Path, names: Sequence[str]) -> Run:
+    if not names:
+        return run
+    note = run.note or f"{folder}: steps are scored; left out: "
+    return replace(run, note=f"{note}{', ' if run.note else ''}{', '.join(names)}")
 
 
 def _is_step(path: Path) -> bool:

@@ -12,7 +12,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
+from accelerate.utils.memory import clear_device_cache
 
 from b2ner_cli import backbone, checkpoints, corpus, lora
 from b2ner_cli.engine.completions import is_out_of_memory
@@ -79,6 +81,10 @@ class Setup:
     shown: Shown = NOTHING
 
 
+Evaluate = Callable[[Trained, Callable[[Path], None]], None]
+"""Hears how a run stands, and how to write its adapter to a folder."""
+
+
 def train(
     picks: Sequence[corpus.Pick],
     setup: Setup,
@@ -86,16 +92,56 @@ def train(
     tasks: str = "",
     ready: Callable[[int], None] = lambda step: None,
     report: Callable[[Progress], None] = lambda progress: None,
+    evaluate: Evaluate | None = None,
 ) -> Trained:
     """Train an adapter on `picks`.
 
     `tasks` says which task config chose the picks, and how labels are renamed, in a digest; a run
     resumes with no other. `ready` is called with the steps already done when data, model and
-    settings have turned out to be usable, before anything is written.
+    settings have turned out to be usable, before anything is written; `evaluate` after each epoch
+    and at the end, and again where a run is resumed at one.
     Raises ModelError for a model or adapter that cannot be used and B2nerError when the loss
     stops being a number; the last checkpoint stays.
     """
-    recipe, out = setup.recipe, setup.out
+    recipe = setup.recipe
+    state, tokenizer = _prepared(setup, tasks)
+    schedule = Schedule(
+        picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed,
+        recipe.nearby, recipe.redraw,
+    )  # fmt: skip
+    tally, ends = state.tally, schedule.epoch_ends
+    if state.first:
+        ready(state.start)
+    state.accelerator.wait_for_everyone()
+    began = time.monotonic() - tally.seconds
+    for step, bundles in schedule.batches(state.start):
+        if evaluate and step in ends:
+            began += state.have_evaluated(step, evaluate, picks)
+        rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
+        tally.see(bundles, rows)
+        asked = Step(
+            step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step,
+            recipe.mean_over // recipe.group,
+        )  # fmt: skip
+        if not asked.rows:
+            continue
+        rate = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
+        loss = state.take(asked, rate, tokenizer.pad)
+        tally.seconds = time.monotonic() - began
+        if state.first:
+            report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
+        if state.first and (step + 1) % setup.checkpoint_every == 0:
+            state.keep(step + 1)
+    if state.first:
+        state.save_adapter(setup.out / "adapter")
+    if evaluate:
+        state.have_evaluated(schedule.steps, evaluate, picks)
+    return tally.trained(picks, schedule.steps, state.accelerator.num_processes)
+
+
+def _prepared(setup: Setup, tasks: str) -> tuple[_State, backbone.Tokenizer]:
+    """All that is trained, where it was left if the run is resumed."""
+    recipe = setup.recipe
     where = backbone.choose_device(setup.device)
     kind = backbone.choose_dtype(recipe.dtype, where.value)
     for choice in (where, kind):
@@ -112,47 +158,75 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     _place(module, accelerator.device)
-    schedule = Schedule(
-        picks, recipe.batch, recipe.group, recipe.asking(setup.shown), recipe.epochs, recipe.seed,
-        recipe.nearby, recipe.redraw,
-    )  # fmt: skip
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
-    start, tally = _resumed(out, module, optimizer, notes) if setup.resume else (0, _Tally())
+    start, tally = 0, _Tally()
+    if setup.resume:
+        start, tally = _resumed(setup.out, module, optimizer, notes)
     # what memory held before it was killed, or what the recipe asks for
     tally.at_once = min(filter(None, (tally.at_once, recipe.rows_at_once)), default=0)
-    first = accelerator.is_main_process  # it alone writes
-    if first:
-        ready(start)
-    accelerator.wait_for_everyone()
-    began = time.monotonic() - tally.seconds
-    for step, bundles in schedule.batches(start):
-        rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
-        tally.see(bundles, rows)
-        asked = Step(
-            step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step,
-            recipe.mean_over // recipe.group,
-        )  # fmt: skip
-        if not asked.rows:
-            continue
-        rate = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
-        for group in optimizer.param_groups:
+    return _State(setup, accelerator, module, optimizer, notes, tally, start), tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a run trains, with what, and what it notes of itself; the first process writes it."""
+
+    setup: Setup
+    accelerator: Accelerator
+    module: AnswerLoss
+    optimizer: torch.optim.Optimizer
+    notes: dict[str, str]
+    tally: _Tally
+    start: int
+
+    @property
+    def first(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def take(self, step: Step, rate: float, pad: int) -> float:
+        """Take a step, unless loss or gradient is no number; gives the loss."""
+        tally, recipe = self.tally, self.setup.recipe
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, tally.at_once = gradients(module, accelerator, asked, tokenizer.pad, tally.at_once)
-        norm = accelerator.clip_grad_norm_(module.parameters(), recipe.clip)
+        loss, tally.at_once = gradients(self.module, self.accelerator, step, pad, tally.at_once)
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), recipe.clip)
         tally.losses = [*tally.losses[-49:], loss]
-        _check_finite(step + 1, out, loss=loss, gradient=float(norm))
-        optimizer.step()
-        tally.seconds = time.monotonic() - began
-        if first:
-            report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
-        if first and (step + 1) % setup.checkpoint_every == 0:
-            noted = {**notes, "tally": json.dumps(asdict(tally))}
-            checkpoints.save(out, module, optimizer, step + 1, noted)
-    if first:
-        base = _HUB_NAMES.get(setup.model, setup.model)
-        checkpoints.save_adapter(out / "adapter", module.network, base)
-    return tally.trained(picks, schedule.steps, accelerator.num_processes)
+        _check_finite(step.number + 1, self.setup.out, loss=loss, gradient=float(norm))
+        self.optimizer.step()
+        return loss
+
+    def keep(self, step: int) -> None:
+        """Write a checkpoint."""
+        noted = {**self.notes, "tally": json.dumps(asdict(self.tally))}
+        checkpoints.save(self.setup.out, self.module, self.optimizer, step, noted)
+
+    def have_evaluated(self, step: int, evaluate: Evaluate, picks: Sequence[corpus.Pick]) -> float:
+        """Have the adapter evaluated by the first process; gives the seconds that it takes."""
+        paused = time.monotonic()
+        if self.first:
+            if step > self.start and step % self.setup.checkpoint_every and self.optimizer.state:
+                self.keep(step)  # what a run goes on from that is killed meanwhile
+            trained = self.tally.trained(picks, step, self.accelerator.num_processes)
+            with _aside(self.module, self.accelerator.device):
+                evaluate(trained, self.save_adapter)
+        self.accelerator.wait_for_everyone()
+        return time.monotonic() - paused
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter as it is."""
+        base = _HUB_NAMES.get(self.setup.model, self.setup.model)
+        checkpoints.save_adapter(folder, self.module.network, base)
+
+
+@contextmanager
+def _aside(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Leave the device's memory to another model meanwhile."""
+    module.to("cpu")
+    clear_device_cache(garbage_collection=True)
+    yield
+    clear_device_cache(garbage_collection=True)
+    _place(module, device)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ PARTS = (
     "curve.svg",
     "tensorboard",
 )
+_EVAL = re.compile(r"eval-\d+")
 _LEFT_OVER = (".adapter.part",)  # what a killed run may leave beside them
 
 
@@ -41,7 +43,7 @@ def check(out: Path, resume: bool, force: bool, read: Iterable[Path | None] = ()
     `read` are the paths that the run reads: none may lie in what --force would clear.
     """
     try:
-        present = [name for name in PARTS if (out / name).exists()]
+        present = [name for name in _parts(out) if (out / name).exists()]
         there = next(path for path in (out, *out.parents) if path.exists())
         if not there.is_dir():
             raise OutputError(f"cannot write to {out}: {there} is a file", "name another folder")
@@ -72,7 +74,7 @@ def begin(out: Path, resume: bool, force: bool, step: int = 0) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (*PARTS, *_LEFT_OVER) if force and not resume else ():
+        for name in (*_parts(out), *_LEFT_OVER) if force and not resume else ():
             path = out / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -83,6 +85,11 @@ def begin(out: Path, resume: bool, force: bool, step: int = 0) -> None:
     if resume and (out / LOG).exists():
         kept = [line for line in read_log(out) if line["step"] <= step]
         write_text(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _parts(out: Path) -> list[str]:
+    """What a run keeps in its folder, the predictions after its epochs included."""
+    return [*PARTS, *(path.name for path in out.glob("eval-*") if _EVAL.fullmatch(path.name))]
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

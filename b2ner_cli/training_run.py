@@ -7,6 +7,7 @@ OUT/log.jsonl            one line a step; no step twice, however often the run w
 OUT/tensorboard/         the same for TensorBoard, if asked for
 OUT/curve.svg            loss by step, and F1 where it was measured
 OUT/checkpoints/         what --resume goes on from
+OUT/eval-120/            predictions after each epoch, if asked for (see `training_eval`)
 OUT/heldout/             predictions on the held-out sets, if any were given
 OUT/heldout-constrained/ the same, constrained, where the adapter is better so
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import __version__, corpus, mini, runs, tasks, training_folder
+from b2ner_cli import __version__, corpus, mini, runs, tasks, training_eval, training_folder
 from b2ner_cli.adapter_card import card, read_sources
 from b2ner_cli.cache import FILE_NAME, cache_directory
 from b2ner_cli.errors import UsageError
@@ -33,6 +34,8 @@ from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
 from b2ner_cli.templates import Task
 from b2ner_cli.training import Progress, Setup, Trained, is_first, train
+from b2ner_cli.training_eval import EvalData
+from b2ner_cli.training_folder import read_log
 from b2ner_cli.training_log import Log, check_tensorboard, open_log
 
 log = logging.getLogger("b2ner")
@@ -45,7 +48,8 @@ class TrainJob:
 
     `tasks` are what is asked of the sets, where it is not what the sets' own task asks. A task
     config chooses sets and documents of named entities, instead of the recipe's caps. `heldout`
-    is a folder of data sets to score the adapter on at the end. With `label_map` the adapter
+    is a folder of data sets to score the adapter on at the end, `evaluation` says what to score it
+    on after each epoch. With `label_map` the adapter
     learns labels under their other names.
     """
 
@@ -65,6 +69,7 @@ class TrainJob:
     shown: Shown = NOTHING
     tasks: Sequence[Task] = ()
     tensorboard: bool = False
+    evaluation: EvalData | None = None
 
     def __post_init__(self) -> None:
         recipe, shown = self.recipe, self.shown
@@ -84,22 +89,10 @@ def run(
 
     Of a task config its `only` part is what is recorded. `show` hears of step, steps and loss.
     """
-    data, out, recipe = job.data, job.out, job.recipe
-    training_folder.check(out, job.resume, job.force, (data, job.from_adapter, job.heldout))
-    if job.tensorboard:
-        check_tensorboard()
-    if job.heldout is not None:
-        runs.check(_heldout_job(job, job.heldout, constrain=False))
+    out = job.out
+    check(job)
     keep_freed_memory()
-    caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
-    recorded = None
-    if job.config is None:
-        picks = corpus.choose(data, caps, recipe.seed, job.only, job.tasks)
-    else:
-        config = job.config.only("train", job.only)
-        recorded = config.record("train")
-        parts = tasks.find(config, "train", data)
-        picks = corpus.draw(data, parts, caps, recipe.seed, recipe.random_most)
+    picks, recorded = _picks(job)
     names, digest = _label_names(picks, job.label_map), recorded["sha256"] if recorded else ""
     if job.label_map:
         picks = [corpus.renamed(pick, job.label_map) for pick in picks]
@@ -107,6 +100,7 @@ def run(
 
     log = Log(out)
     title = f"{out.resolve().name}: a LoRA for {Path(job.model).name}"
+    scored = ""  # what the line of progress says of the last evaluation
 
     def ready(step: int) -> None:
         nonlocal log
@@ -116,28 +110,29 @@ def run(
 
     def report(progress: Progress) -> None:
         log.add(dataclasses.asdict(progress))
-        left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
-        speed = progress.documents / max(progress.seconds, 1e-9)
-        show(
-            progress.step,
-            progress.steps,
-            f"loss {progress.loss:.3f}, {speed:.1f} documents/s, {left / 60:.0f} min left",
-        )
+        show(progress.step, progress.steps, _said(progress, scored))
+
+    def evaluate(trained: Trained, save: Callable[[Path], None]) -> None:
+        nonlocal scored
+        record = describe(job, trained, recorded) | {"label_names": names}
+        line = _evaluated(job, record, save)
+        scored = f", F1 {100 * line['f1']:.1f} at step {trained.steps}"
+        if not any("f1" in each and each["step"] == line["step"] for each in read_log(out)):
+            log.add(line)
 
     setup = Setup(
-        job.model,
-        out,
-        recipe,
-        job.from_adapter,
-        job.resume,
-        job.device,
-        job.checkpoint_every,
-        job.shown,
-    )
-    trained = train(picks, setup, tasks=digest, ready=ready, report=report)
+        job.model, out, job.recipe, job.from_adapter, job.resume, job.device,
+        job.checkpoint_every, job.shown,
+    )  # fmt: skip
+    trained = train(
+        picks, setup, tasks=digest, ready=ready, report=report,
+        evaluate=evaluate if job.evaluation else None,
+    )  # fmt: skip
     if not is_first():
         return
     record = describe(job, trained, recorded) | {"label_names": names}
+    if job.evaluation is not None:
+        record["evaluated"] = training_eval.by_step(job.evaluation, read_log(out))
     write_record(out, record)
     if job.heldout is not None:
         record["heldout"] = score_heldout(job, job.heldout, constrain=False)
@@ -145,8 +140,39 @@ def run(
             record["heldout_constrained"] = score_heldout(job, job.heldout, constrain=True)
         write_record(out, record)
     for path in (out / "card.md", out / "adapter" / "README.md"):
-        training_folder.write_text(path, card(record, read_sources(data)))
+        training_folder.write_text(path, card(record, read_sources(job.data)))
     training_folder.draw_curve(out, title)
+
+
+def check(job: TrainJob) -> None:
+    """Raise what can be known to be wrong before data and model are read."""
+    evaluation = job.evaluation
+    read = [job.data, job.from_adapter, job.heldout, evaluation.data if evaluation else None]
+    training_folder.check(job.out, job.resume, job.force, read)
+    if job.tensorboard:
+        check_tensorboard()
+    if job.heldout is not None:
+        runs.check(_heldout_job(job, job.heldout, constrain=False))
+    if evaluation is not None:
+        training_eval.check(_eval_job(job, evaluation, 0))
+
+
+def _picks(job: TrainJob) -> tuple[list[corpus.Pick], dict[str, Any] | None]:
+    """The documents to train on, and what run.json keeps of the task config that chose them."""
+    recipe = job.recipe
+    caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    if job.config is None:
+        return corpus.choose(job.data, caps, recipe.seed, job.only, job.tasks), None
+    config = job.config.only("train", job.only)
+    parts = tasks.find(config, "train", job.data)
+    picks = corpus.draw(job.data, parts, caps, recipe.seed, recipe.random_most)
+    return picks, config.record("train")
+
+
+def _said(progress: Progress, scored: str) -> str:
+    left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
+    speed = progress.documents / max(progress.seconds, 1e-9)
+    return f"loss {progress.loss:.3f}{scored}, {speed:.1f} documents/s, {left / 60:.0f} min left"
 
 
 def _label_names(picks: Sequence[corpus.Pick], label_map: LabelMap | None) -> dict[str, Any]:
@@ -212,25 +238,17 @@ def _record_of(adapter: Path) -> dict[str, Any] | None:
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
     """Write run.json, beside the adapter's weights too, where tagging looks for it."""
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     for path in (out / "run.json", out / "adapter" / "run.json"):
-        training_folder.write_text(path, text)
+        training_folder.write_text(path, _as_text(record))
+
+
+def _as_text(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
 def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str, Any]:
     """Predict the test split of every held-out set with the adapter and score it."""
-    from b2ner_cli import scoring
-
-    class Silent:
-        dropped = 0
-
-        def result(self, result: object) -> None: ...
-
-        def bad_record(self, record: object) -> None: ...
-
-    asked = _heldout_job(job, heldout, constrain=constrain)
-    runs.predict(asked, Silent())
-    return scoring.evaluate(asked.folder, metric="paper").as_dict()
+    return training_eval.score(_heldout_job(job, heldout, constrain=constrain))
 
 
 def _heldout_job(job: TrainJob, heldout: Path, *, constrain: bool) -> runs.PredictJob:
@@ -240,6 +258,32 @@ def _heldout_job(job: TrainJob, heldout: Path, *, constrain: bool) -> runs.Predi
     cache = cache_directory() / FILE_NAME
     options = Options(label_map=job.label_map)
     return runs.PredictJob(heldout, folder, settings, force=True, cache=cache, options=options)
+
+
+def _eval_job(job: TrainJob, wanted: EvalData, step: int) -> runs.PredictJob:
+    """The predictions after a step, of the adapter as it was, decoded as it says of itself."""
+    folder = job.out / f"eval-{step}"
+    settings = Settings(job.model, str(folder / "adapter"), device=job.device)
+    return runs.PredictJob(
+        wanted.data, folder, settings, wanted.split, limit=wanted.limit, force=True,
+        cache=cache_directory() / FILE_NAME, options=Options(label_map=job.label_map),
+    )  # fmt: skip
+
+
+def _evaluated(
+    job: TrainJob, record: dict[str, Any], save: Callable[[Path], None]
+) -> dict[str, Any]:
+    """What the log says of a step's scores; what is there from before a kill is not done again."""
+    assert job.evaluation is not None
+    step = record["steps"]
+    asked = _eval_job(job, job.evaluation, step)
+    if training_eval.is_done(asked):
+        return training_eval.line(step, training_eval.scores_in(asked.folder))
+    with training_folder.writing(job.out):
+        asked.folder.mkdir(exist_ok=True)
+    save(asked.folder / "adapter")
+    training_folder.write_text(asked.folder / "adapter" / "run.json", _as_text(record))
+    return training_eval.line(step, training_eval.score(asked))
 
 
 def keep_freed_memory() -> None:
