@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from b2ner_cli.options import (
     chosen_data,
     chosen_label_map,
 )
+
+if TYPE_CHECKING:
+    from b2ner_cli.training_run import TrainJob
 
 EXAMPLES = "b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout"
 
@@ -52,6 +55,13 @@ def train(
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="One setting; wins over the file."),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Train once with each seed, into OUT/seed-N, and average the scores.",
+        ),
     ] = None,
     tasks: TaskFile = None,
     task: Annotated[
@@ -117,7 +127,25 @@ def train(
         shown=Shown(form.examples, described), tasks=asked, tensorboard=tensorboard,
         evaluation=EvalData(eval_data, eval_split, eval_limit) if eval_data else None,
     )  # fmt: skip
+    if seeds is not None:
+        _train_seeds(job, seeds, quiet)
+        return
     with console.Steps(quiet) as steps:
         training_run.run(job, steps.show)
     if not quiet:
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
+
+
+def _train_seeds(job: TrainJob, seeds: str, quiet: bool) -> None:
+    """Train with each seed and print the scores of all."""
+    from b2ner_cli import run_scores, training_seeds
+
+    numbers = training_seeds.parse(seeds)
+    with console.Steps(quiet) as steps:
+        scores = training_seeds.run(job, numbers, steps.show)
+    if not quiet:
+        console.note(f"adapters in {job.out}, seed-{numbers[0]}/adapter and so on")
+    if scores is not None:
+        console.print_table(run_scores.table_rows(scores, "paper"))
+    elif not quiet:
+        console.note("nothing to average: no --heldout and no --eval-data")

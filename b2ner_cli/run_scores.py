@@ -144,7 +144,7 @@ def score_runs(runs: tuple[Run, ...], job: Job, folder: Path | None = None) -> R
         for name, steps in scored.items()
     }
     if folder and len(runs) > 1:
-        _write_spreads(folder / "seeds.csv", RunScores(scored))
+        write_spreads(folder / "seeds.csv", RunScores(scored))
     return RunScores(keep)
 
 
@@ -196,7 +196,7 @@ def _scores(report: Report) -> dict[str, float]:
     return f1s | {f"{name} average": means[name] for name in (*groups, "overall")}
 
 
-def _write_spreads(path: Path, scores: RunScores) -> None:
+def write_spreads(path: Path, scores: RunScores) -> None:
     with path.open("w", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(["step", "name", "mean", "deviation", *scores.runs])

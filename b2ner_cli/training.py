@@ -260,7 +260,7 @@ def _resumed(
     if not start:
         return 0, _Tally()
     for what, same in (
-        ("recipe", _decisive(notes.get("recipe", "{}")) == _decisive(wanted["recipe"])),
+        ("recipe", decisive(notes.get("recipe", "{}")) == decisive(wanted["recipe"])),
         ("task config or label map", notes.get("tasks", "") == wanted["tasks"]),
         ("set of examples or descriptions", notes.get("shown", "") == wanted["shown"]),
     ):
@@ -272,7 +272,7 @@ def _resumed(
     return start, _Tally(**json.loads(notes["tally"]))
 
 
-def _decisive(recipe: str) -> dict[str, Any]:
+def decisive(recipe: str) -> dict[str, Any]:
     """The settings, of a recipe in JSON, that a run's result depends on."""
     # A run begun before a setting was known did as its default says.
     settings = {**asdict(Recipe()), **json.loads(recipe)}

@@ -19,7 +19,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from b2ner_cli.recipes import NOTHING, Recipe, Shown
 from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
 from b2ner_cli.templates import Task
-from b2ner_cli.training import Progress, Setup, Trained, is_first, train
+from b2ner_cli.training import Progress, Setup, Trained, decisive, is_first, train
 from b2ner_cli.training_eval import EvalData
 from b2ner_cli.training_folder import read_log
 from b2ner_cli.training_log import Log, check_tensorboard, open_log
@@ -225,6 +225,13 @@ def describe(
             for pick in trained.picks
         },
     }
+
+
+def is_of(record: Mapping[str, Any], job: TrainJob) -> bool:
+    """Whether a run.json is of a job's recipe and model."""
+    recipes = (record["recipe"], dataclasses.asdict(job.recipe))
+    one, other = (decisive(json.dumps(recipe)) for recipe in recipes)
+    return one == other and record["model"] == job.model
 
 
 def _record_of(adapter: Path) -> dict[str, Any] | None:

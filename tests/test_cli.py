@@ -422,3 +422,39 @@ def test_train_then_tag_with_the_adapter(shell, data, tiny_llama):
     assert predicted.code == 0, predicted.err
     evaluated = shell.run(["eval", "out", "--metric", "paper", "--min-f1", "0.5"])
     assert evaluated.code == 1
+
+
+def test_train_with_several_seeds(shell, data, tiny_llama):
+    command = ["train", "--data", "data", "-m", tiny_llama, "-o", "runs", "--device", "cpu",
+               "--seeds", "1,2", "--eval-data", "data", "--eval-split", "test",
+               "--eval-limit", "1"]  # fmt: skip
+    for setting in ("batch=8", "group=2", "epochs=0.5", "rank=2"):
+        command += ["--set", setting]
+    trained = shell.run(command)
+    assert trained.code == 0, trained.err
+    table = trained.out.decode().splitlines()
+    assert table[0].split()[:2] == ["paper", "eval-2"]
+    assert [line.split()[0] for line in table[1:3]] == ["NER_en_Port", "NER_en_Zoo"]
+    assert all("±" in line for line in table[1:])
+    assert (shell.folder / "runs" / "agg.csv").is_file()
+    again = shell.run(["eval", "runs", "--metric", "paper"])
+    assert again.out == trained.out
+    refused = shell.run(command)
+    assert refused.code == 2
+    assert "several seeds already" in refused.err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--seeds", "1,1"], "a seed is there twice"),
+        (["--exact-reference"], "recipe 'default' is not the reference's"),
+        (["--eval-data", "data", "--eval-split", "tests"], "no split 'tests'"),
+        (["--set", "target=,"], "names no layers"),
+    ],
+)
+def test_train_says_what_is_wrong_with_its_options(shell, options, message):
+    failed = shell.run(["train", "--data", "data", "-o", "runs", *options])
+    assert failed.code == 2
+    assert message in failed.err
+    assert not (shell.folder / "runs").exists()
