@@ -20,6 +20,7 @@ import torch
 import transformers
 
 from b2ner_cli import adapters, internlm2, internlm2_tokenizer, placement, released
+from b2ner_cli.device_errors import fitting_memory
 from b2ner_cli.errors import ModelError, UsageError
 from b2ner_cli.model_files import Source, locate, read_json, stored_tensors
 
@@ -115,13 +116,14 @@ def load(
     kind = choose_dtype(dtype, where.value)
     wanted = DTYPES[kind.value]
     source = locate(model, adapter, revision)
-    if source.adapter:
-        _check_adapter(source)
-        network, tokenizer = load_parts(source, stored_dtype(source))
-        adapters.merge(network, source.adapter, wanted)
-        network.config.dtype = wanted
-    else:
-        network, tokenizer = load_parts(source, wanted)
+    with fitting_memory(source.name):
+        if source.adapter:
+            _check_adapter(source)
+            network, tokenizer = load_parts(source, stored_dtype(source))
+            adapters.merge(network, source.adapter, wanted)
+            network.config.dtype = wanted
+        else:
+            network, tokenizer = load_parts(source, wanted)
     network.eval().requires_grad_(False)
     put = placement.place(network, source.name, where.value, wanted, device_map, load_in)
     text = network.config.get_text_config()
@@ -318,7 +320,10 @@ def _cpu_vendor() -> str:
 def _load_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises for an unusable model into a ModelError."""
     try:
-        yield
+        with fitting_memory(name):
+            yield
+    except ModelError:
+        raise
     except Exception as error:  # tokenizers, safetensors and configurations raise bare ones
         lines = str(error).strip().splitlines() or [type(error).__name__]
         hint = "its files are damaged or of a kind that is not read: get them again"

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from b2ner_cli.device_errors import first_line
 from b2ner_cli.errors import ModelError, UsageError
 
 BITS = {"8bit": 8, "4bit": 4}
@@ -63,9 +64,9 @@ def place(
             network.to(device)
             return Placed(device, tuple(reasons))
         devices = _spread(network, dtype)
-    except RuntimeError as error:  # out of memory is one
+    except (RuntimeError, MemoryError) as error:  # torch says both of a lack of memory
         raise ModelError(
-            f"cannot put {name} on {device_map or device}: {str(error).splitlines()[0]}",
+            f"cannot put {name} on {device_map or device}: {first_line(error)}",
             "try --dtype bfloat16, --load-in 4bit, --device-map auto or --device cpu",
         ) from None
     reasons.append("device map: " + ", ".join(f"{n} parts on {d}" for d, n in devices.items()))

@@ -25,7 +25,7 @@ from accelerate.utils import DistributedType
 from accelerate.utils.memory import clear_device_cache
 
 from b2ner_cli import backbone, checkpoints, corpus, lora
-from b2ner_cli.engine.completions import is_out_of_memory
+from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, pack

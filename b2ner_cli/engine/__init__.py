@@ -9,6 +9,12 @@ from __future__ import annotations
 import logging
 
 from b2ner_cli.backbone import Backbone
+from b2ner_cli.device_errors import (
+    failing_clearly,
+    fitting_memory,
+    is_device_failure,
+    is_out_of_memory,
+)
 from b2ner_cli.engine import probe
 from b2ner_cli.engine.packed import PackedEngine
 from b2ner_cli.engine.plain import PlainEngine
@@ -31,13 +37,32 @@ def open_engine(
     that the fast engine cannot run is given to the plain one, with a warning that says why.
     """
     if name == PackedEngine.name:
-        fast = PackedEngine(
-            backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
-        )
-        reason = probe.trouble(fast)
-        if not reason:
+        with (
+            fitting_memory(str(backbone.source.name)),
+            failing_clearly(backbone.device, "when the model was tried out"),
+        ):
+            fast = _fast(backbone, max_answer, batch_tokens, constrain)
+        if not isinstance(fast, str):
             return fast
-        log.warning("engine plain, the slow one: the fast one cannot run this model: %s", reason)
+        log.warning("engine plain, the slow one: the fast one cannot run this model: %s", fast)
     return PlainEngine(
         backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
     )
+
+
+def _fast(
+    backbone: Backbone, max_answer: int, batch_tokens: int | None, constrain: bool
+) -> PackedEngine | str:
+    """The fast engine, or why a model cannot be run by it. Whatever it raises says so, too."""
+    try:
+        fast = PackedEngine(
+            backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
+        )
+        return probe.trouble(fast) or fast
+    except Exception as error:  # models of any make: a configuration may lack anything
+        if is_out_of_memory(error) or is_device_failure(error):
+            raise  # the plain one would fare no better
+        kind = type(error).__name__
+        log.info("tried out, the fast engine raised %s: %s", kind, error)
+        log.debug("it was raised here", exc_info=error)
+        return f"its layers do not take packed tokens ({kind})"

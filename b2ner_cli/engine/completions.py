@@ -1,10 +1,8 @@
-"""What engines share: from answer tokens to completions, their identity, memory running out."""
+"""What engines share: from answer tokens to completions, and their identity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
 
 from b2ner_cli.backbone import Backbone, Tokenizer
 from b2ner_cli.document import Completion, Stop
@@ -52,12 +50,3 @@ def identity(backbone: Backbone, max_answer: int, constrain: bool) -> str:
     """Names all that answers depend on; the same for every engine."""
     decoding = "constrained" if constrain else "greedy"
     return f"{backbone.source.fingerprint}/{backbone.dtype}/{decoding}-{max_answer}"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that device or host memory ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in str(error) or "out of memory" in str(error)
-    )

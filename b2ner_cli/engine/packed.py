@@ -21,9 +21,10 @@ import torch
 
 from b2ner_cli import attention
 from b2ner_cli.backbone import Backbone
+from b2ner_cli.device_errors import failing_clearly, is_out_of_memory
 from b2ner_cli.document import Completion
 from b2ner_cli.engine import choosing
-from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.completions import Speller, identity
 from b2ner_cli.engine.drafting import LONGEST, Drafter, spare_tokens
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.engine.slots import PACKED, KeyValue, Prefix, Slots, Step
@@ -137,6 +138,7 @@ class PackedEngine:
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self._halved = False
         self._body = backbone.model.base_model
         self._config = backbone.model.config.get_text_config()
 
@@ -150,7 +152,8 @@ class PackedEngine:
         """Answer prompts greedily; yields (index, completion) as they finish.
 
         All prompts are asked, in the same steps whatever is in `answered`, until those that are
-        not in it have their answers. Raises B2nerError when one prompt does not fit into memory.
+        not in it have their answers. Raises B2nerError when one prompt does not fit into memory,
+        or the device fails.
         """
         missing, done = set(range(len(prompts))).difference(answered), set[int]()
         if not missing:
@@ -162,7 +165,8 @@ class PackedEngine:
         while missing:
             finished: list[tuple[_Row, str]] | None = None
             try:
-                with torch.inference_mode():
+                under_way = f"with {len(active)} answers under way"
+                with failing_clearly(self.backbone.device, under_way), torch.inference_mode():
                     finished = self._step(slots, waiting, active, drafter)
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -342,11 +346,17 @@ class PackedEngine:
             )
         self._prefixes.clear()
         if self.backbone.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+            with failing_clearly(self.backbone.device, "when memory ran out"):
+                torch.cuda.empty_cache()
         self.most_rows = max(1, min(self.most_rows, rows) // 2)
         self.batch_tokens = max(1, self.batch_tokens // 2)
         self.step_tokens = max(1, self.step_tokens // 2)
-        log.warning("out of memory: going on with %d rows at once", self.most_rows)
+        log.log(
+            logging.INFO if self._halved else logging.WARNING,  # a line is enough
+            "out of memory: going on with %d rows at once, or fewer if need be; nothing is lost",
+            self.most_rows,
+        )
+        self._halved = True
 
 
 def _close_up(slots: Slots, active: list[_Row], holes: Sequence[int]) -> None:

@@ -12,8 +12,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from b2ner_cli.backbone import Backbone
+from b2ner_cli.device_errors import failing_clearly, is_out_of_memory
 from b2ner_cli.document import Completion
-from b2ner_cli.engine.completions import Speller, identity, is_out_of_memory
+from b2ner_cli.engine.completions import Speller, identity
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
@@ -67,7 +68,8 @@ class PlainEngine:
             together = longest + self.max_answer <= self.context
             try:
                 rows = list(zip(ids, batch, strict=True))
-                parts = [self._answer(p) for p in ([rows] if together else [[r] for r in rows])]
+                with failing_clearly(self.backbone.device, f"with {len(rows)} answers under way"):
+                    parts = [self._answer(p) for p in ([rows] if together else [[r] for r in rows])]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

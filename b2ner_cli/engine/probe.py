@@ -13,7 +13,6 @@ import torch
 
 from b2ner_cli import attention
 from b2ner_cli.engine import choosing
-from b2ner_cli.engine.completions import is_out_of_memory
 from b2ner_cli.engine.slots import Prefix, Slots, Step
 
 if TYPE_CHECKING:
@@ -26,14 +25,12 @@ _NEAR = 3.0  # a log-probability may be off by so many times the tolerance
 
 
 def trouble(engine: PackedEngine) -> str:
-    """Why a model cannot be answered by the packed engine, "" where it can."""
-    try:
-        with torch.inference_mode():
-            return _compare(engine)
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        return f"its layers do not take packed tokens ({type(error).__name__})"
+    """Why a model cannot be answered by the packed engine, "" where it can.
+
+    Raises whatever its layers do.
+    """
+    with torch.inference_mode():
+        return _compare(engine)
 
 
 def _compare(engine: PackedEngine) -> str:
