@@ -54,7 +54,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Engines over the same slices, by name. `differing` counts answers that are other words.
+    """Engines over the same slices, by name. `differing` counts answers of other tokens.
 
     Tokens are those of all prompts and answers; `truncated` answers were cut off. The ratios are
     those of plain to fast, by the clock and by CPU time; without both engines they are None, as
@@ -116,8 +116,8 @@ def compare(
     if "fast" not in engines or "plain" not in engines:
         return found
     fast, plain = spent["fast"], spent["plain"]
-    others = (answer.text for piece in said["plain"] for answer in piece)
-    own = (answer.text for piece in said["fast"] for answer in piece)
+    others = (answer._replace(logprobs=()) for piece in said["plain"] for answer in piece)
+    own = (answer._replace(logprobs=()) for piece in said["fast"] for answer in piece)
     return replace(
         found,
         ratio=statistics.median(p / f for p, f in zip(plain.wall, fast.wall, strict=True)),

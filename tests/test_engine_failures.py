@@ -262,7 +262,7 @@ def test_a_run_that_ends_in_a_step_goes_on_to_the_same_bytes(tmp_path, tiny_llam
         assert whole.startswith(had)
         assert had.count(b"\n") >= 32 * (window - 1)
         with Cache.open(tmp_path / cache) as kept:  # what was answered out of turn, too
-            assert kept.info().answers > had.count(b"\n")
+            assert kept.info().answers >= max(1, had.count(b"\n"))
         done = shell.run([*run, "--resume"], engine=engine)
         assert done.code == 0, done.err
         assert (tmp_path / name).read_bytes() == whole

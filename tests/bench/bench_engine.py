@@ -1,14 +1,16 @@
 """The fast engine against transformers' `generate`: the same prompts, one process, in turns.
 
     python tests/bench/bench_engine.py --data SETS --short WNUT17:person,location --long TASTEset
+    python tests/bench/bench_engine.py --data SETS --only mixed --languages en,zh,de,es,nl
     python tests/bench/bench_engine.py --documents 12       the sentences in samples/
 
     short    two labels, short answers
     long     nine labels or more, long answers
+    mixed    documents spread over all sets of all languages, with their own labels
 
 On CPU in float32. `generate` gets batches of 4 in input order, nothing shared. Documents are cut
 into slices, which the engines answer in turns, as in `b2ner bench`. Their answers must be the same
-words.
+token for token.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from b2ner_cli import backbone, formats, prompts
@@ -47,11 +49,15 @@ def workloads(options):
         yield workload("long", SAMPLE_LABELS, texts, "en", options.documents)
         return
     sets = {found.name: found for found in b2nerd.datasets(options.data) if found.kind == "NER"}
+    if "mixed" in options.only and options.data is not None:
+        yield mixed(options)
     by_size = sorted(sets.values(), key=lambda found: len(found.labels))
     for name, wanted, default in (
         ("short", options.short, f"{by_size[0].name}:{','.join(by_size[0].labels[:2])}"),
         ("long", options.long, by_size[-1].name),
     ):
+        if name not in options.only:
+            continue
         which, _, labels = (wanted or default).partition(":")
         if which not in sets:
             sys.exit(f"no data set {which!r} in {options.data}; it has {', '.join(sets)}")
@@ -69,6 +75,44 @@ def workload(name, labels, texts, language, count):
     asked = LabelSet(tuple(labels))
     chosen = islice(texts, 0, step * count, step)
     return name, labels, [prompts.render(asked, text, as_language(language)) for text in chosen]
+
+
+def mixed(options):
+    """Prompts of documents spread evenly over all sets of each language, in turns by set."""
+    wanted = options.languages.split(",") if options.languages else None
+    sets = [
+        found
+        for found in b2nerd.datasets(options.data)
+        if found.kind == "NER" and (wanted is None or found.language in wanted)
+    ]
+    have = {found.language for found in sets}
+    if lacking := sorted(set(wanted or ()) - have):
+        sys.exit(f"no data set in {lacking[0]} in {options.data}; it has {', '.join(sorted(have))}")
+    # Each language has its share, and each of its sets a share of that.
+    asked = []
+    for language in sorted(have):
+        own = [found for found in sets if found.language == language]
+        share = -(-options.documents // len(have))
+        asked.append(list(islice(in_turns([spread(found, share) for found in own]), share)))
+    chosen = list(islice(in_turns(asked), options.documents))
+    labels = sorted({label for prompt in chosen for label in prompt.labels})
+    return "mixed", labels, chosen
+
+
+def spread(dataset, count):
+    """Up to `count` prompts of a set, evenly spread over its test split, with its own labels."""
+    split = "test" if "test" in dataset.splits else dataset.splits[-1]
+    documents = list(b2nerd.read_split(dataset, split, lambda problem: None))
+    step = max(1, len(documents) // count)
+    for document in islice(documents, 0, step * count, step):
+        labels = LabelSet(tuple(dict.fromkeys(document.labels or dataset.labels)))
+        yield prompts.render(labels, document.text, as_language(dataset.language))
+
+
+def in_turns(streams):
+    """One of each, then the next of each, until all are at their end."""
+    for row in zip_longest(*streams):
+        yield from (item for item in row if item is not None)
 
 
 # The report ---------------------------------------------------------------------------------------
@@ -96,6 +140,8 @@ def main():
     parser.add_argument("--data", type=Path, help="data sets in B2NERD layout, else samples/")
     parser.add_argument("--short", metavar="SET[:LABEL,...]", help="set and labels of that name")
     parser.add_argument("--long", metavar="SET[:LABEL,...]")
+    parser.add_argument("--only", default="short,long,mixed", help="workloads, with commas")
+    parser.add_argument("--languages", metavar="en,zh,...", help="of the mixed workload, else all")
     parser.add_argument("--documents", type=int, default=100, metavar="N", help="each workload")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="slices")
     parser.add_argument("--max-answer", type=int, default=256, metavar="TOKENS")
