@@ -1,4 +1,4 @@
-"""LoRA adapters on disk: read, merge into a model, reduce in rank.
+"""LoRA adapters on disk: read, merge into a model, translate to InternLM2's layout and back.
 
     adapter_config.json          {"peft_type": "LORA", "r": 32, "lora_alpha": 64, ...}
     adapter_model.safetensors    base_model.model.<module>.lora_A.weight  (r, in)
@@ -11,6 +11,7 @@ that is. Knows the peft format, but needs no peft to read it.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def check(model: Any, directory: Path) -> None:
 def for_model(updates: list[Update], config: Any, directory: Path) -> list[Update]:
     """Updates under the names of a model's modules: InternLM2's fused ones become Llama's.
 
-    Exact: q, k and v share A, and B's rows are split as the weight's are.
+    Exact: B's rows are split as the weight's are, and q, k and v each take what they use of A.
     """
     fused = [update.module for update in updates if internlm2.is_fused(update.module)]
     if not fused:
@@ -115,15 +116,81 @@ def for_model(updates: list[Update], config: Any, directory: Path) -> list[Updat
         )
     heads = internlm2.Heads.of(config)
     try:
-        return [
-            replace(update, module=module, b=b)
-            for update in updates
-            for module, b in internlm2.split_module(update.module, update.b, heads)
-        ]
+        return [part for update in updates for part in _split(update, heads)]
     except ValueError as error:
         raise ModelError(
             f"adapter {directory} does not fit the model: {error}", _ITS_BASE
         ) from None
+
+
+def _split(update: Update, heads: internlm2.Heads) -> list[Update]:
+    """One update of InternLM2's files as updates of Llama's modules.
+
+    What `_fuse` has added goes again: ranks at either end at which a part of B is zero, and parts
+    that are zero altogether. An update that changes nothing yet stays as it is.
+    """
+    parts = [
+        replace(update, module=module, b=b)
+        for module, b in internlm2.split_module(update.module, update.b, heads)
+    ]
+    if len(parts) == 1 or update.a.shape[0] != update.b.shape[1] or not update.b.any():
+        return parts
+    kept = []
+    for part in parts:
+        if used := part.b.any(dim=0).nonzero().flatten().tolist():
+            ranks = slice(used[0], used[-1] + 1)
+            kept.append(replace(part, a=part.a[ranks], b=part.b[:, ranks]))
+    return kept
+
+
+def for_internlm2(updates: list[Update], config: Any, directory: Path) -> list[Update]:
+    """The inverse of `for_model`: updates under the names of InternLM2's own files.
+
+    Exact: q, k and v of a layer become one update of wqkv. Raises ModelError where they are scaled
+    differently.
+    """
+    heads = internlm2.Heads.of(config)
+    wholes: dict[str, dict[str, Update]] = {}
+    for update in for_model(updates, config, directory):
+        parts = wholes.setdefault(internlm2.fused_module(update.module), {})
+        parts[update.module] = update
+    fused = []
+    for module, parts in wholes.items():
+        if len({part.scaling for part in parts.values()}) > 1:
+            scalings = ", ".join(f"{name} by {part.scaling:g}" for name, part in parts.items())
+            raise ModelError(
+                f"adapter {directory} has no exact form with {module}, which has one scaling: "
+                f"it scales {scalings}",
+                "train q_proj, k_proj and v_proj with one rank and one alpha",
+            )
+        fused.append(_fuse(module, parts, heads))
+    return fused
+
+
+def _fuse(module: str, parts: dict[str, Update], heads: internlm2.Heads) -> Update:
+    """Updates of Llama's modules, each under its name, as one of InternLM2's files.
+
+    q, k and v keep ranks of their own, which their A has one above the other; at the ranks of the
+    others a part's rows of B are zero. Where A is the same for all, it stays one.
+    """
+    if not module.endswith(internlm2.FUSED):
+        (only,) = parts.values()
+        return replace(only, module=module)
+    layer = module.removesuffix(internlm2.FUSED)
+    there = [parts[layer + name] for name in internlm2.PARTS if layer + name in parts]
+    first = there[0]
+    shared = all(torch.equal(part.a, first.a) for part in there)
+    a = first.a if shared else torch.cat([part.a for part in there])
+    blocks, start = [], 0
+    for name, rows in heads.shares.items():
+        part = parts.get(layer + name)
+        block = first.b.new_zeros(rows, a.shape[0])
+        if part is not None:
+            own = part.b.shape[1]
+            block[:, start : start + own] = part.b
+            start += 0 if shared else own
+        blocks.append(block)
+    return Update(module, a, internlm2.fuse_rows(blocks, heads), first.scaling)
 
 
 _ITS_BASE = "use the model that adapter_config.json names as base_model_name_or_path"
@@ -156,16 +223,21 @@ def _fitting(model: Any, directory: Path) -> tuple[dict[str, Any], list[Update]]
     return modules, updates
 
 
-def alpha_of(config: dict[str, Any], module: str, default: float = 8) -> float:
-    """The alpha of one module, by pattern or for all."""
-    alpha: float = _by_pattern(
-        config.get("alpha_pattern"), module, config.get("lora_alpha", default)
-    )
-    return alpha
-
-
 def _scaling(config: dict[str, Any], module: str, rank: int) -> float:
-    return float(alpha_of(config, module, rank)) / (rank**0.5 if config.get("use_rslora") else rank)
+    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank))
+    return float(alpha) / _divisor(config, rank)
+
+
+def alpha_for(config: dict[str, Any], scaling: float, rank: int) -> float:
+    """The alpha that means a scaling at a rank, a whole number where one does."""
+    divisor = _divisor(config, rank)
+    alpha = scaling * divisor
+    around = (round(alpha), alpha, math.nextafter(alpha, 0), math.nextafter(alpha, math.inf))
+    return next((near for near in around if near / divisor == scaling), alpha)
+
+
+def _divisor(config: dict[str, Any], rank: int) -> float:
+    return rank**0.5 if config.get("use_rslora") else rank
 
 
 def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`b2ner model`: look at a model, and write InternLM2's in Llama's layout.
+"""`b2ner model`: look at a model, and write InternLM2's in Llama's layout and back.
 
 Each command parses its options, calls one function and shows the outcome.
 """
@@ -64,15 +64,22 @@ def convert(
         Path | None, typer.Option(help="Folder for base and adapter as one model.")
     ] = None,
     dtype: DtypeName = "auto",
+    layout: Annotated[
+        str, typer.Option(help="llama, or internlm2 for an adapter as InternLM2's own code has it.")
+    ] = "llama",
     force: Annotated[bool, typer.Option("--force", help="Replace the folders.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an InternLM2 adapter, or model, in the Llama layout that other engines read."""
+    """Write an InternLM2 adapter, or model, in the Llama layout that other engines read.
+
+    With --layout internlm2 the way back: an adapter on wqkv, wo, w1, w2 and w3.
+    """
     from b2ner_cli import model_convert
 
     console.set_up_logging(quiet, 0)
     done = model_convert.convert(
-        source, target, model=model, revision=revision, merged=merged, dtype=dtype, force=force
-    )
+        source, target, model=model, revision=revision, merged=merged, dtype=dtype, force=force,
+        layout=layout,
+    )  # fmt: skip
     for line in done if not quiet else ():
         console.note(line)

@@ -62,6 +62,12 @@ class Heads:
         """Rows of the fused projection."""
         return self.groups * (self.queries + 2) * self.size
 
+    @property
+    def shares(self) -> dict[str, int]:
+        """Rows of q, k and v, by the module's name."""
+        one = self.groups * self.size
+        return dict(zip(PARTS, (one * self.queries, one, one), strict=True))
+
 
 def split_rows(fused: torch.Tensor, heads: Heads) -> tuple[torch.Tensor, ...]:
     """The rows of q, k and v of a fused weight, bias or LoRA B, each a tensor of its own.
@@ -107,6 +113,16 @@ def split_module(module: str, b: torch.Tensor, heads: Heads) -> list[tuple[str, 
         if module.endswith(f".{old}"):
             return [(module.removesuffix(old) + new, b)]
     return [(module, b)]
+
+
+def fused_module(module: str) -> str:
+    """The module in InternLM2's files that one of Llama's is there, alone or as a part."""
+    if module == "lm_head":
+        return "output"
+    for old, new in (*((FUSED, part) for part in PARTS), *RENAMED.items()):
+        if module.endswith(f".{new}"):
+            return module.removesuffix(new) + old
+    return module
 
 
 def llama_name(name: str) -> str:

@@ -1,6 +1,7 @@
-"""InternLM2's models and adapters in Llama's layout, which every engine reads.
+"""InternLM2's models and adapters in Llama's layout, which every engine reads, and back.
 
     adapter     A of wqkv stands in q_proj, k_proj and v_proj; B's rows are shared out to them
+    and back    wqkv has the three A, one above the other, and B in blocks: three times the rank
     model       the same tensors, wqkv split, under Llama's names and configuration
     merged      a model with its adapter added in float32 and rounded once
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +25,21 @@ from safetensors.torch import save_file
 
 from b2ner_cli import adapters, backbone, internlm2
 from b2ner_cli.adapters import Update
-from b2ner_cli.errors import ModelError, OutputError
+from b2ner_cli.errors import ModelError, OutputError, UsageError
 from b2ner_cli.model_files import Source, base_of, locate, read_json
 
-_TARGETS = "target_modules"
+LAYOUTS = ("llama", "internlm2")
+
+# What says what an adapter is and how to ask it; goes with it.
+_BESIDE = ("README.md", "run.json")
+
+# Settings of a plain LoRA that peft knows since 0.11, which the reference asks for; it refuses a
+# file with any that it does not know, and InternLM2's own code wants libraries of that time.
+_KNOWN_SETTINGS = (
+    "peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode",
+    "r", "lora_alpha", "lora_dropout", "target_modules", "bias", "use_rslora",
+    "rank_pattern", "alpha_pattern",
+)  # fmt: skip
 
 
 def convert(
@@ -38,14 +51,22 @@ def convert(
     merged: Path | None = None,
     dtype: str = "auto",
     force: bool = False,
+    layout: str = "llama",
 ) -> list[str]:
     """Write an adapter, or a model, of InternLM2 in Llama's layout; what was done, line by line.
 
     `source` is an adapter, a released name or a model; `model` the adapter's base where it is not
     the one that the adapter names. `merged` is where base and adapter go as one model, in `dtype`,
-    by default as the base is stored. Raises ModelError for what cannot be converted and
-    OutputError for what cannot be written.
+    by default as the base is stored. With `layout` "internlm2" an adapter is written in the
+    original layout instead. Raises ModelError for what cannot be converted and OutputError for
+    what cannot be written.
     """
+    if layout not in LAYOUTS:
+        raise UsageError(f"there is no layout {layout!r}", f"choose {' or '.join(LAYOUTS)}")
+    if merged is not None and layout != "llama":
+        raise UsageError(
+            f"--merged writes Llama's layout, not {layout}'s", "leave out one of the two"
+        )
     for folder in (target, merged):
         if folder is not None and folder.exists() and not force:
             raise OutputError(f"{folder} exists", "choose another place, or --force to replace it")
@@ -57,27 +78,35 @@ def convert(
             "other engines read it, and adapters of it, as they are",
         )
     if found.adapter is None:
+        if layout != "llama":
+            raise ModelError(
+                f"{source} is a model: only adapters are written in InternLM2's layout",
+                "give the folder of an adapter",
+            )
         if merged is not None:
             raise ModelError(f"{source} is a model: there is no adapter to merge", "drop --merged")
         found = locate(found.name, "none", revision)
         return [*found.reasons, write_model(found, target, dtype)]
-    done = [*found.reasons, write_adapter(found, target)]
+    done = [*found.reasons, write_adapter(found, target, layout)]
     if merged is not None:
         done.append(write_model(found, merged, dtype))
     return done
 
 
-def write_adapter(source: Source, target: Path) -> str:
-    """Write a source's adapter in Llama's layout in peft's format; one line about it."""
+def write_adapter(source: Source, target: Path, layout: str = "llama") -> str:
+    """Write a source's adapter in a layout in peft's format; one line about it."""
     assert source.adapter is not None
     adapter = source.adapter
     skeleton = backbone.skeleton(source)
     adapters.check(skeleton, adapter)
-    fused = adapters.read(adapter)
-    updates = adapters.for_model(fused, skeleton.config, adapter)
-    config = _object(adapter / "adapter_config.json")
+    given = adapters.read(adapter)
+    translate = adapters.for_model if layout == "llama" else adapters.for_internlm2
+    updates = translate(given, skeleton.config, adapter)
     base, _ = base_of(adapter)
-    values = llama_adapter_config(config, fused, updates, skeleton.config.num_hidden_layers)
+    config = _object(adapter / "adapter_config.json")
+    values = adapter_config(config, updates, skeleton.config.num_hidden_layers)
+    if layout == "internlm2":
+        values = {key: values[key] for key in _KNOWN_SETTINGS if key in values}
     tensors = {}
     for update in updates:
         key = f"base_model.model.{update.module}"
@@ -87,35 +116,42 @@ def write_adapter(source: Source, target: Path) -> str:
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
-    return f"{target}: adapter of {base}, {len(fused)} layers of it now {len(updates)} of Llama's"
+        for name in _BESIDE:
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, work / name)
+    whose = "Llama's" if layout == "llama" else "InternLM2's"
+    return f"{target}: adapter of {base}, {len(given)} layers of it now {len(updates)} of {whose}"
 
 
-def llama_adapter_config(
-    config: dict[str, Any], fused: list[Update], updates: list[Update], layers: int
-) -> dict[str, Any]:
-    """A LoRA's configuration with the names of `updates` for those of `fused`.
+def adapter_config(config: dict[str, Any], updates: list[Update], layers: int) -> dict[str, Any]:
+    """A LoRA's configuration with the modules, ranks and alphas of `updates`.
 
-    Patterns are spelled out per module where rank or alpha is not the default, since three
-    modules stand for one; module names are short where every layer has them.
+    The rank and alpha that most modules have stand for all; the others are under a module's short
+    name where all of that name agree, else spelled out. Targets are short names where every layer
+    has them.
     """
-    rank, alpha = int(config.get("r", 8)), config.get("lora_alpha", 8)
-    ranks, alphas = {}, {}
+    shapes = {}
     names: dict[str, list[str]] = {}
-    given = iter(updates)
-    for old in fused:
-        own = adapters.alpha_of(config, old.module)
-        for _ in range(3 if old.module.endswith(internlm2.FUSED) else 1):
-            update = next(given)
-            names.setdefault(update.module.rpartition(".")[2], []).append(update.module)
-            if update.a.shape[0] != rank:
-                ranks[update.module] = update.a.shape[0]
-            if own != alpha:
-                alphas[update.module] = own
+    for update in updates:
+        rank = update.a.shape[0]
+        shapes[update.module] = (rank, adapters.alpha_for(config, update.scaling, rank))
+        names.setdefault(update.module.rpartition(".")[2], []).append(update.module)
+    (rank, alpha), _ = Counter(shapes.values()).most_common(1)[0]
+    patterns: dict[str, tuple[int, float]] = {}
+    for name, modules in names.items():
+        own = {module: shapes[module] for module in modules}
+        patterns |= {name: shapes[modules[0]]} if len(set(own.values())) == 1 else own
     everywhere = all(len(modules) == layers or modules == [name] for name, modules in names.items())
-    targets = list(names) if everywhere else [m for modules in names.values() for m in modules]
     none = {"layers_to_transform": None, "layers_pattern": None, "exclude_modules": None}
-    values = config | {_TARGETS: targets, "rank_pattern": ranks, "alpha_pattern": alphas}
-    return values | {key: value for key, value in none.items() if key in config}
+    return {
+        **config,
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": list(names) if everywhere else list(shapes),
+        "rank_pattern": {name: own for name, (own, _) in patterns.items() if own != rank},
+        "alpha_pattern": {name: own for name, (_, own) in patterns.items() if own != alpha},
+        **{key: value for key, value in none.items() if key in config},
+    }
 
 
 def write_model(source: Source, target: Path, dtype: str = "auto") -> str:

@@ -30,6 +30,7 @@ from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
 from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, pack
 from b2ner_cli.recipes import NOTHING, Recipe, Shown
+from b2ner_cli.released import RELEASED
 from b2ner_cli.training_step import Step, gradients
 
 log = logging.getLogger("b2ner")
@@ -332,7 +333,10 @@ def _place(module: torch.nn.Module, device: torch.device) -> None:
         ) from None
 
 
-_HUB_NAMES = {"mini": "google/gemma-3-270m"}
+_HUB_NAMES = {
+    "mini": "google/gemma-3-270m",
+    **{name: released.base.name for name, released in RELEASED.items()},
+}
 
 
 def _check_finite(step: int, out: Path, **values: float) -> None:

@@ -7,15 +7,16 @@ import peft
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters, backbone, model_convert
-from b2ner_cli.errors import ModelError, OutputError
+from b2ner_cli import adapters, backbone, internlm2, model_convert
+from b2ner_cli.errors import ModelError, OutputError, UsageError
 from tests.internlm2 import (
     BASE,
     FIXTURE,
     VARIANTS,
     case,
+    fused_names,
     random_adapter,
     random_model,
     tensors_of,
@@ -89,8 +90,6 @@ def test_a_converted_adapter_is_the_same_to_us_and_to_peft(tmp_path, config):
     model = random_model(tmp_path / "model")
     adapter = random_adapter(tmp_path / "adapter", model, targets, **config)
     if "layers_to_transform" in config:
-        from safetensors.torch import save_file
-
         path = adapter / "adapter_model.safetensors"
         kept = {k: v for k, v in load_file(path).items() if "layers.1." in k}
         save_file(kept, path, metadata={"format": "pt"})
@@ -141,6 +140,192 @@ def test_merged_as_float32(tmp_path):
     wo = "model.layers.0.self_attn.o_proj.weight"
     assert torch.equal(merged[wo], base["model.layers.0.attention.wo.weight"].float())
     assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
+
+
+# the way back
+
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def trained(directory, model, targets=LINEAR, **config):
+    """A LoRA on the modules that training sees, as peft writes it."""
+    internlm2.register()
+    return tiny_adapter(directory, model, target_modules=list(targets), **config)
+
+
+def fused(source, target, **more):
+    return convert(source, target, layout="internlm2", **more)
+
+
+class Original(torch.nn.Module):
+    """The linear layers of a model in the original layout, and nothing else."""
+
+    def __init__(self, model):
+        super().__init__()
+        config = json.loads((model / "config.json").read_text())
+        for name, tensor in tensors_of(model).items():
+            if name in fused_names(config) and name.endswith(".weight") and tensor.ndim == 2:
+                *path, last = name.removesuffix(".weight").split(".")
+                place = self
+                for part in path:
+                    if not hasattr(place, part):
+                        place.add_module(part, torch.nn.Module())
+                    place = getattr(place, part)
+                layer = torch.nn.Linear(*reversed(tensor.shape), bias=False)
+                layer.weight.data = tensor
+                place.add_module(last, layer)
+
+    def prepare_inputs_for_generation(self):
+        """Asked for by peft."""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"use_rslora": True},
+        {"targets": ("q_proj", "k_proj", "v_proj")},
+        {"targets": ("q_proj", "v_proj", "down_proj")},
+        {"targets": ("k_proj",)},
+        {"targets": (*LINEAR, "lm_head")},
+        {"layers_to_transform": [1]},
+        {"rank_pattern": {"v_proj": 2, "k_proj": 1}, "alpha_pattern": {"v_proj": 4, "k_proj": 2}},
+        {"alpha_pattern": {"down_proj": 3, "layers.1.mlp.gate_proj": 0.7}},
+        {"rank_pattern": {"layers.1.self_attn.q_proj": 7}, "use_rslora": True,
+         "alpha_pattern": {"layers.1.self_attn.q_proj": 8 * 7**0.5 / 4**0.5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_trained_adapter_in_the_original_layout_and_back(tmp_path, config):
+    config = {"targets": LINEAR, **config}
+    model = random_model(tmp_path / "model")
+    adapter = trained(tmp_path / "adapter", model, **config)
+    (adapter / "run.json").write_text('{"constrain": true}')
+    fused(adapter, tmp_path / "fused", model=str(model))
+    convert(tmp_path / "fused", tmp_path / "back", model=str(model))
+    before, after = (
+        {update.module: update for update in adapters.read(folder)}
+        for folder in (adapter, tmp_path / "back")
+    )
+    assert before.keys() == after.keys()
+    for module, update in before.items():
+        assert torch.equal(update.a, after[module].a)
+        assert torch.equal(update.b, after[module].b)
+        assert update.scaling == after[module].scaling
+        assert torch.equal(update.delta(), after[module].delta())
+    expected = ours(model, adapter).state_dict()
+    for folder in ("fused", "back"):
+        merged = ours(model, tmp_path / folder).state_dict()
+        assert all(torch.equal(expected[name], tensor) for name, tensor in merged.items())
+    assert (tmp_path / "fused" / "run.json").read_text() == '{"constrain": true}'
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stock_peft_adds_the_same_to_the_fused_weights(tmp_path, variant):
+    model = random_model(tmp_path / "model", **VARIANTS[variant])
+    adapter = trained(tmp_path / "adapter", model)
+    fused(adapter, tmp_path / "fused", model=str(model))
+    loaded = peft.PeftModel.from_pretrained(Original(model), tmp_path / "fused")
+    theirs = loaded.merge_and_unload().state_dict()
+    network = ours(model, adapter)
+    network.save_pretrained(tmp_path / "merged")  # in the original layout
+    expected, base = tensors_of(tmp_path / "merged"), tensors_of(model)
+    changed = 0
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-5)
+        changed += not torch.equal(tensor, base[name])
+    assert changed == 5 * network.config.num_hidden_layers
+
+
+def test_the_fused_configuration_is_short_and_known_to_old_libraries(tmp_path):
+    model = random_model(tmp_path / "model", num_hidden_layers=3)
+    fused(trained(tmp_path / "adapter", model), tmp_path / "fused", model=str(model))
+    config = json.loads((tmp_path / "fused" / "adapter_config.json").read_text())
+    assert sorted(config.pop("target_modules")) == ["w1", "w2", "w3", "wo", "wqkv"]
+    assert (config.pop("r"), config.pop("lora_alpha")) == (4, 8)
+    assert config.pop("rank_pattern") == {"wqkv": 12}
+    assert config.pop("alpha_pattern") == {"wqkv": 24}
+    assert config.pop("base_model_name_or_path") == str(model)
+    old = json.loads((FIXTURE / "adapter" / "adapter_config.json").read_text())  # of peft 0.11
+    assert config.keys() <= old.keys()
+    fused(trained(tmp_path / "a", model, LINEAR[:3]), tmp_path / "b", model=str(model))
+    config = json.loads((tmp_path / "b" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["rank_pattern"]) == (12, 24, {})
+
+
+def test_the_rows_of_a_fused_update_lie_where_its_heads_do(tmp_path):
+    model = random_model(tmp_path / "model", num_attention_heads=4, num_key_value_heads=2)
+    adapter = trained(tmp_path / "adapter", model, LINEAR[:3], rank=2)
+    fused(adapter, tmp_path / "fused", model=str(model))
+    whole = adapters.read(tmp_path / "fused")[0]
+    q, k, v = (
+        next(u for u in adapters.read(adapter) if u.module.endswith(f"layers.0.self_attn.{part}"))
+        for part in LINEAR[:3]
+    )
+    assert whole.module == "model.layers.0.attention.wqkv"
+    assert torch.equal(whole.a, torch.cat([q.a, k.a, v.a]))
+    size = 16
+    for group in range(2):  # two queries, the key, the value
+        rows = whole.b[4 * size * group :][: 4 * size]
+        assert torch.equal(rows[: 2 * size, :2], q.b[2 * size * group :][: 2 * size])
+        assert torch.equal(rows[2 * size : 3 * size, 2:4], k.b[size * group :][:size])
+        assert torch.equal(rows[3 * size :, 4:], v.b[size * group :][:size])
+        assert not rows[: 2 * size, 2:].any()
+        assert not rows[3 * size :, :4].any()
+
+
+@pytest.mark.parametrize("name", ["adapter", "adapter_all"])
+def test_an_original_adapter_comes_back_as_it_was(tmp_path, name):
+    convert(FIXTURE / name, tmp_path / "llama", model=str(BASE))
+    fused(tmp_path / "llama", tmp_path / "again", model=str(BASE))
+    fused(FIXTURE / name, tmp_path / "same", model=str(BASE))
+    before = load_file(FIXTURE / name / "adapter_model.safetensors")
+    old = json.loads((FIXTURE / name / "adapter_config.json").read_text())
+    for folder in ("again", "same"):
+        after = load_file(tmp_path / folder / "adapter_model.safetensors")
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        new = json.loads((tmp_path / folder / "adapter_config.json").read_text())
+        for key in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "base_model_name_or_path"):
+            assert new[key] == old[key]
+
+
+@pytest.mark.parametrize("layout", model_convert.LAYOUTS)
+def test_an_adapter_that_changes_nothing_yet_is_still_one(tmp_path, layout):
+    model = random_model(tmp_path / "model")
+    fresh = trained(tmp_path / "fresh", model, LINEAR[:3])
+    path = fresh / "adapter_model.safetensors"
+    zeroed = {key: t.zero_() if "lora_B" in key else t for key, t in load_file(path).items()}
+    save_file(zeroed, path, metadata={"format": "pt"})
+    fused(fresh, tmp_path / "fused", model=str(model))
+    convert(tmp_path / "fused", tmp_path / "again", model=str(model), layout=layout)
+    assert len(adapters.read(tmp_path / "again")) == (6 if layout == "llama" else 2)
+    merged, base = ours(model, tmp_path / "again").state_dict(), ours(model).state_dict()
+    assert all(torch.equal(base[name], tensor) for name, tensor in merged.items())
+
+
+def test_a_wqkv_has_one_scaling(tmp_path):
+    model = random_model(tmp_path / "model")
+    adapter = trained(tmp_path / "adapter", model, alpha_pattern={"k_proj": 3})
+    with pytest.raises(ModelError, match=r"k_proj by 0\.75.*by 2") as caught:
+        fused(adapter, tmp_path / "fused", model=str(model))
+    assert "one alpha" in caught.value.hint
+    assert not (tmp_path / "fused").exists()
+
+
+def test_what_has_no_original_layout(tmp_path, tiny_gemma, tiny_llama):
+    with pytest.raises(ModelError, match="is gemma3_text, not InternLM2"):
+        fused(tiny_adapter(tmp_path / "gemma", tiny_gemma), tmp_path / "a", model=str(tiny_gemma))
+    with pytest.raises(ModelError, match="does not fit the model"):
+        fused(tiny_adapter(tmp_path / "llama", tiny_llama), tmp_path / "a", model=str(BASE))
+    with pytest.raises(ModelError, match="only adapters are written"):
+        fused(BASE, tmp_path / "a")
+    with pytest.raises(UsageError, match="--merged"):
+        fused(FIXTURE / "adapter", tmp_path / "a", model=str(BASE), merged=tmp_path / "b")
+    with pytest.raises(UsageError, match="no layout 'gpt'") as caught:
+        convert(FIXTURE / "adapter", tmp_path / "a", model=str(BASE), layout="gpt")
+    assert caught.value.hint == "choose llama or internlm2"
+    assert not (tmp_path / "a").exists()
 
 
 # refusals
