@@ -3,11 +3,15 @@
 import json
 import pickle
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import peft
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from b2ner_cli import adapters
@@ -99,6 +103,57 @@ def test_read(prepared):
     assert updates[0].module == "model.layers.0.mlp.down_proj"
     assert {update.a.shape[0] for update in updates} == {4}
     assert {update.scaling for update in updates} == {2.0}
+
+
+# InternLM2's layout and back
+
+
+@st.composite
+def on_llama(draw):
+    """Updates of some modules of a layer, and the configuration that says what its heads are."""
+    groups, queries, size = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+    )
+    rows = {"q": groups * queries * size, "k": groups * size, "v": groups * size}
+    random = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    chosen = draw(st.sets(st.sampled_from(["q", "k", "v", "o", "mlp.up", "mlp.down"]), min_size=1))
+    updates = []
+    for name in sorted(chosen):
+        rank = draw(st.integers(1, 4))
+        a = torch.randn(rank, 5, generator=random)
+        b = torch.randn(rows.get(name, 4), rank, generator=random)
+        module = f"{name}_proj" if "." in name else f"self_attn.{name}_proj"
+        updates.append(adapters.Update(f"model.layers.3.{module}", a, b, 2.0))
+    heads = {"num_attention_heads": groups * queries, "num_key_value_heads": groups}
+    return updates, SimpleNamespace(model_type="internlm2", head_dim=size, **heads)
+
+
+@given(on_llama())
+def test_internlm2s_layout_and_back(given):
+    updates, config = given
+    original = adapters.for_internlm2(updates, config, Path("adapter"))
+    names = {update.module.rpartition(".")[2] for update in original}
+    assert names <= {"wqkv", "wo", "w3", "w2"}
+    assert len(names) == len(original)
+    again = {u.module: u for u in adapters.for_model(original, config, Path("adapter"))}
+    assert len(again) == len(updates)
+    for update in updates:
+        assert torch.equal(again[update.module].a, update.a)
+        assert torch.equal(again[update.module].b, update.b)
+        assert again[update.module].scaling == update.scaling
+
+
+@pytest.mark.parametrize("stabilised", [False, True])
+def test_alpha_is_the_one_that_means_a_scaling(stabilised):
+    config = {"use_rslora": stabilised}
+    for rank in range(1, 100):
+        divisor = rank**0.5 if stabilised else rank
+        for alpha in (1, 16, 64, 0.1, 2.7):
+            found = adapters.alpha_for(config, alpha / divisor, rank)
+            assert found / divisor == alpha / divisor
+            assert found == alpha or alpha != round(alpha)
 
 
 # refusals
