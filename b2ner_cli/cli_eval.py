@@ -32,6 +32,11 @@ def evaluate(
     gold_field: Annotated[
         str | None, typer.Option(help="Field of the same records that holds the annotation.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="What tag was asked for: ner, re, eet, eea, neweet, "
+                     "neweea, sentiment. By default what records hold."),
+    ] = None,
     metric: Annotated[
         str, typer.Option(help="strict: span and label; paper: the reference's own; both.")
     ] = "strict",
@@ -64,12 +69,13 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:  # fmt: skip
-    """Score entities against annotated ones: precision, recall, F1, by data set and label.
+    """Score predictions against annotations: precision, recall, F1, by data set and label.
 
     Several runs are averaged, with their standard deviation; steps of a run stand side by side.
     """
     from b2ner_cli import run_folders, run_scores, score_tables, scoring
     from b2ner_cli.evaluation import METRICS
+    from b2ner_cli.templates import as_task
 
     console.set_up_logging(quiet, verbose)
     if metric not in (*METRICS, _BOTH):
@@ -77,7 +83,7 @@ def evaluate(
     metrics = tuple(each for each in METRICS if metric in (each, _BOTH))
     job = scoring.Job(
         metrics, gold, gold_field, errors, text_field, id_field, chosen_label_map(label_map),
-        fix_commas, bootstrap, seed,
+        fix_commas, bootstrap, seed, as_task(task) if task else None,
     )  # fmt: skip
     runs = run_folders.find_runs(predictions)
     scores = run_scores.score_runs(runs, job, reports)

@@ -2,12 +2,14 @@
 
 Reads the authors' prediction files (gold inside), our JSONL (gold from a second file or from a
 field of the same record) and CoNLL. A data set is named as in the authors' tables,
-``NER_en_<set>``; a plain file is one data set, named by its file name without suffix. Whatever
-cannot be paired ends the run: a score that skips is no score. Counts nothing.
+``NER_en_<set>``; a plain file is one data set, named by its file name without suffix. Relations,
+events and sentiments are `structure_pairs`' matter. Whatever cannot be paired ends the run: a
+score that skips is no score. Counts nothing.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,12 +19,16 @@ from b2ner_cli import formats, prompts
 from b2ner_cli.answer_pairs import answer_pairs, is_lost
 from b2ner_cli.document import BadRecord, Document, Entity, Mention
 from b2ner_cli.error_classes import NOTHING_STRANGE, Strange
-from b2ner_cli.errors import InputError, UsageError
+from b2ner_cli.errors import NOTICE, InputError, UsageError
 from b2ner_cli.evaluation import DataSet, Metric, span_items
-from b2ner_cli.formats import fields, predictions, sources
+from b2ner_cli.formats import fields, found, predictions, sources
 from b2ner_cli.grounding import locate
 from b2ner_cli.paper_metric import Piece, paper_items
 from b2ner_cli.sides import Audit, Pair, Reading, Side
+from b2ner_cli.structure_pairs import structure_pairs, with_field
+from b2ner_cli.templates import TASKS, Task
+
+log = logging.getLogger("b2ner")
 
 _PREDICTED = "entities"  # the field that holds them, in predictions and in gold files
 _NAMED = 3
@@ -42,25 +48,32 @@ def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Pair
                 f"{path} brings its gold answers along",
                 "Leave out --gold and --gold-field for the authors' prediction files.",
             )
+        if reading.task:
+            raise UsageError(f"{path} names its tasks itself", "Leave out --task.")
         return answer_pairs(path, reading)
     if reading.fix_commas:
         raise UsageError(
             f"{path} has entities, not answers: there are no commas to fix",
             "Leave out --fix-commas; it is for the authors' prediction files.",
         )
-    found: Iterator[tuple[Document, Document | None]]
+    task = reading.task or (_task(path, named) if kind == "jsonl" else "NER")
+    if task != "NER" and "conll" in (kind, gold and _kind(gold)):
+        raise UsageError("CoNLL holds entities alone", "Score records of JSONL with this --task.")
+    documents: Iterator[tuple[Document, Document | None]]
     if gold is None:
-        found = _one_file(path, kind, named)
+        documents = _one_file(path, kind, named, task)
     elif named.gold:
         raise UsageError("gold comes from --gold or from --gold-field, not from both")
     elif _kind(gold) == "answers":
         raise InputError(f"{gold}: a file of predictions, not of gold")
     else:
-        found = _two_files(path, gold, named)
+        documents = _two_files(path, gold, named, task)
     data_set = DataSet(Path(path.name.removesuffix(".gz")).stem)
+    if task != "NER":
+        return structure_pairs(data_set, documents, task, reading)
     if label_map := reading.label_map:
-        found = ((label_map.document(g), p and label_map.document(p)) for g, p in found)
-    return (_document_pair(data_set, *each, reading.metrics) for each in found)
+        documents = ((label_map.document(g), p and label_map.document(p)) for g, p in documents)
+    return (_document_pair(data_set, *each, reading.metrics) for each in documents)
 
 
 def named_ids(ids: Sequence[str]) -> str:
@@ -106,18 +119,32 @@ def _kind(path: Path) -> str:
     )
 
 
+def _task(path: Path, named: fields.Fields) -> Task:
+    """Tell what records were written for, where the first of them says it, and say so in doubt."""
+    for document in _documents(path, named, "RE"):
+        if task := found.task(document.meta):
+            if len({found.key(each) for each in TASKS} & document.meta.keys()) > 1:
+                scored = "%s: what stands under %r is scored; --task says otherwise"
+                log.log(NOTICE, scored, path, found.key(task))
+            return task
+    raise UsageError(
+        f"{path}: no record has an event, so which task it is of cannot be told",
+        "Name it: --task eet, eea, neweet or neweea.",
+    )
+
+
 # Documents with entities ------------------------------------------------------------------------
 
 
 def _two_files(
-    path: Path, gold: Path, named: fields.Fields
+    path: Path, gold: Path, named: fields.Fields, task: Task
 ) -> Iterator[tuple[Document, Document | None]]:
     """Yield gold documents with their predictions; None for a document that has none.
 
     Matched by id, repeats of an id in their order; records without an id by their place.
     """
-    waiting = dict(_keyed(_documents(path, named)))
-    for key, document in _keyed(_documents(gold, named)):
+    waiting = dict(_keyed(_documents(path, named, task)))
+    for key, document in _keyed(_documents(gold, named, task)):
         predicted = waiting.pop(key, None)
         if predicted and predicted.text != document.text:
             raise InputError(
@@ -144,21 +171,24 @@ def _keyed(documents: Iterable[Document]) -> Iterator[tuple[tuple[str, int], Doc
 
 
 def _one_file(
-    path: Path, kind: str, named: fields.Fields
+    path: Path, kind: str, named: fields.Fields, task: Task
 ) -> Iterator[tuple[Document, Document | None]]:
     if named.gold is None:
         raise UsageError(
-            f"{path} has no gold entities to compare with",
+            f"{path} has no gold {found.key(task)} to compare with",
             "Name a file of gold with --gold, or a field of the same records with --gold-field.",
         )
     if kind != "jsonl":
         raise UsageError(f"--gold-field needs records with fields: {path} is not JSONL")
-    if named.gold == _PREDICTED:
+    if named.gold == found.key(task):
         raise UsageError(
             f"{named.gold!r} holds the predictions",
-            f"`b2ner tag` keeps gold that stood there as {_PREDICTED}_in.",
+            f"`b2ner tag` keeps gold that stood there as {named.gold}_in.",
         )
-    for document in _documents(path, fields.Fields(named.text, named.id)):
+    for document in _documents(path, fields.Fields(named.text, named.id), task):
+        if task != "NER":
+            yield with_field(document, named.gold, task), document
+            continue
         gold = fields.Fields(named.text, named.id, gold=named.gold)
         try:
             annotated = fields.document(document.meta, document.raw, document.origin, gold)
@@ -169,21 +199,24 @@ def _one_file(
         yield annotated, document
 
 
-def _documents(path: Path, named: fields.Fields) -> Iterator[Document]:
-    """Read documents with entities; anything else ends the run: a score must not skip."""
+def _documents(path: Path, named: fields.Fields, task: Task) -> Iterator[Document]:
+    """Read documents, of named entities with these; anything else ends the run: a score must not
+    skip.
+    """
     empty = True
-    for found in formats.read(
-        [str(path)], text_field=named.text, id_field=named.id, gold_field=_PREDICTED
+    gold_field = _PREDICTED if task == "NER" else None
+    for item in formats.read(
+        [str(path)], text_field=named.text, id_field=named.id, gold_field=gold_field
     ):
         empty = False
-        if isinstance(found, BadRecord):
-            raise InputError(f"{found.origin}: {found.message}", found.hint)
-        if found.mentions is None:
+        if isinstance(item, BadRecord):
+            raise InputError(f"{item.origin}: {item.message}", item.hint)
+        if gold_field and item.mentions is None:
             raise InputError(
-                f"{found.origin}: no {_PREDICTED!r} in this record",
+                f"{item.origin}: no {_PREDICTED!r} in this record",
                 "Predictions and gold are lists of objects with start, end and label.",
             )
-        yield found
+        yield item
     if empty:
         raise InputError(f"{path}: no records in the file")
 

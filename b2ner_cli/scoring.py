@@ -26,7 +26,7 @@ from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.pairing import named_ids, read_pairs
 from b2ner_cli.paper_metric import normalise
 from b2ner_cli.sides import Audit, Pair, Reading, sum_audits
-from b2ner_cli.templates import TASKS
+from b2ner_cli.templates import TASKS, Task
 
 _AUDITS = 10_000  # so many are added up at once
 NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner
@@ -147,7 +147,7 @@ class Job:
     The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
     What is wrong in each document is written to `errors`. `label_map` renames the labels of
     both sides; those that get one name are scored as one. With `bootstrap` rounds, seeded by
-    `seed`, scores come with intervals.
+    `seed`, scores come with intervals. `task` is what was found, None where records tell it.
     """
 
     metrics: tuple[Metric, ...] = ("strict",)
@@ -160,11 +160,12 @@ class Job:
     fix_commas: bool = False
     bootstrap: int = 0
     seed: int = 0
+    task: Task | None = None
 
     def reading(self, metrics: tuple[Metric, ...]) -> Reading:
         """How its files are read for these metrics."""
         named = Fields(text=self.text_field, id=self.id_field, gold=self.gold_field)
-        return Reading(metrics, named, self.label_map, self.fix_commas)
+        return Reading(metrics, named, self.label_map, self.fix_commas, self.task)
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from b2ner_cli.evaluation import DataSet, Metric
 from b2ner_cli.formats import fields, predictions
 from b2ner_cli.label_map import LabelMap
 from b2ner_cli.paper_metric import Piece, paper_items
+from b2ner_cli.templates import Task
 
 _PLAIN_FIELDS = fields.Fields()
 
@@ -86,13 +87,15 @@ class Reading:
     """How files are read: which metrics they are read for, and what is changed on the way.
 
     With `label_map` the labels of both sides are renamed; `fix_commas` rewrites the answers of
-    the authors' files to ``a: b; a: c`` where they say ``a: b, c``.
+    the authors' files to ``a: b; a: c`` where they say ``a: b, c``. `task` is what records were
+    written for, None where they tell it themselves.
     """
 
     metrics: tuple[Metric, ...] = ("strict",)
     named: fields.Fields = _PLAIN_FIELDS
     label_map: LabelMap | None = None
     fix_commas: bool = False
+    task: Task | None = None
 
 
 def _normal_pieces(said: Iterable[Piece]) -> tuple[Piece, ...]:

@@ -12,10 +12,10 @@ An answer that is right or wrong as a whole is one item, so that its F1 is the a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from b2ner_cli import events, prompts, relations
-from b2ner_cli.document import Completion
+from b2ner_cli.document import Completion, Mention, Relation
 from b2ner_cli.paper_metric import Piece, normalise, paper_items
 
 PaperItems = Callable[[str], frozenset[Piece]]
@@ -36,6 +36,15 @@ def strict(task: str) -> StrictItems | None:
     return _labels if task in ("newEET", "Sentiment") else None
 
 
+def relation_pieces(found: Iterable[Relation], lost: Iterable[Mention]) -> frozenset[Piece]:
+    """Relations with their places, and by their words those that the text does not hold."""
+    placed = {
+        (label, f"{head.text} [{head.start}, {head.end}), {tail.text} [{tail.start}, {tail.end})")
+        for label, head, tail, _ in found
+    }
+    return frozenset(placed | {(mention.label, mention.surface) for mention in lost})
+
+
 def _types(answer: str) -> frozenset[Piece]:
     # None is a type like any other: an answer that finds nothing is right where gold has nothing.
     said = {normalise(piece).partition(":")[0] for piece in normalise(answer).split(";")}
@@ -50,12 +59,7 @@ def _sentiment(answer: str) -> frozenset[Piece]:
 def _placed_relations(answer: str, text: str) -> frozenset[Piece]:
     names = list(dict.fromkeys(prompts.labels_said(answer)))
     mentions, _ = prompts.parse(Completion(answer), names, text)
-    found, lost = relations.locate(text, mentions)
-    placed = {
-        (label, f"{head.text} [{head.start}, {head.end}), {tail.text} [{tail.start}, {tail.end})")
-        for label, head, tail, _ in found
-    }
-    return frozenset(placed | {(mention.label, mention.surface) for mention in lost})
+    return relation_pieces(*relations.locate(text, mentions))
 
 
 def _labels(answer: str, text: str) -> frozenset[Piece]:

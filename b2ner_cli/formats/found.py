@@ -13,6 +13,7 @@ types alone were.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from b2ner_cli.document import Entity, Event, Relation, Result, Span
@@ -24,6 +25,23 @@ _KEYS: dict[Task, str] = {"NER": "entities", "RE": "relations", "Sentiment": "se
 def key(task: Task) -> str:
     """The key that holds what a task finds."""
     return _KEYS.get(task, "events")
+
+
+def task(record: Mapping[str, Any]) -> Task | None:
+    """The task that a record was written for, by the last of these keys in it, as writers put them
+    behind all others; None where nothing tells it, as of a record without events.
+    """
+    named: dict[str, Task] = {name: task for task, name in _KEYS.items()}
+    keys = [name for name in record if name in (*named, "events")]
+    if not keys or keys[-1] != "events":
+        return named[keys[-1]] if keys else "NER"
+    events = record["events"] or [None]
+    first = events[0] if isinstance(events, list) else None
+    if not isinstance(first, dict):
+        return None
+    if "arguments" in first:
+        return "EEA" if "trigger" in first else "newEEA"
+    return "EET" if "trigger" in first else "newEET"
 
 
 def spelled(result: Result) -> Any:

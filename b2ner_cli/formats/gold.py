@@ -1,4 +1,4 @@
-"""Annotated relations and events of records, as the mentions that an answer would say.
+"""Annotated relations and events of records: as the mentions an answer would say, and by place.
 
     ours    {"relations": [{"label": "author", "head": {"start": 0, "end": 4, "text": "Emma"},
              "tail": {"text": "Austen"}}]}
@@ -9,7 +9,8 @@
              "arguments": [{"role": "place", "name": "Aleppo"}]}]}
 
 `as_task` turns a document into those that a task asks about: one each, but one an event where
-arguments are asked for. Raises RecordError for what is neither spelling.
+arguments are asked for. `placed_relations`, `placed_events` and `placed_arguments` take the places
+given, and find by name what has none. Raises RecordError for what is neither spelling.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from b2ner_cli import grounding, relations
-from b2ner_cli.document import Document, Event, Mention, Span
+from b2ner_cli.document import Document, Entity, Event, Mention, Relation, Span
 from b2ner_cli.formats.fields import RecordError, json_type
 from b2ner_cli.templates import ABOUT_EVENTS, Task
 
@@ -70,6 +71,46 @@ def with_events(document: Document) -> Document:
     return document._replace(events=tuple(event for event, _ in _events(document)))
 
 
+def placed_relations(document: Document) -> tuple[list[Relation], list[Mention]]:
+    """The relations with their places, and those whose head or tail the text does not hold."""
+    placed, open_ = [], []
+    for item in _items(document, "relations"):
+        mention = _relation(item, document.text)
+        if mention.label in NOTHING:
+            continue
+        head, tail = (_span(item[side], document.text, side) for side in ("head", "tail"))
+        if head and tail:
+            placed.append(Relation(mention.label, head, tail))
+        else:
+            open_.append(mention)
+    found, lost = relations.locate(document.text, open_)
+    return placed + found, lost
+
+
+def placed_events(document: Document) -> list[tuple[Event, Mapping[str, Any]]]:
+    """The events, triggers with their places, and each as it is spelled."""
+    spelled = (item for item in _items(document, "events") if _label(item) not in NOTHING)
+    return [(event, item) for (event, _), item in zip(_events(document), spelled, strict=True)]
+
+
+def placed_arguments(
+    item: Mapping[str, Any], text: str
+) -> tuple[list[Entity], list[Mention], list[Mention]]:
+    """Of an event as spelled its arguments with places, all as an answer says them, and those
+    that the text does not hold.
+    """
+    placed, open_, said = [], [], []
+    for each in _arguments(item):
+        mention = _argument(each, text)
+        said.append(mention)
+        if span := _span(each, text, "argument"):
+            placed.append(Entity(*span[:2], mention.label, span.text, how="given"))
+        else:
+            open_.append(mention)
+    found, lost = grounding.locate(text, open_)
+    return placed + found, said, lost
+
+
 def _items(document: Document, field: str) -> list[Any]:
     value = document.meta.get(field)
     if not isinstance(value, list):
@@ -89,20 +130,26 @@ def _relation(item: Mapping[str, Any], text: str) -> Mention:
 
 def _events(document: Document) -> Iterator[tuple[Event, tuple[Mention, ...]]]:
     for item in _items(document, "events"):
-        label = _name(item, ("label", "type"), "an event")
+        label = _label(item)
         if label in NOTHING:
             continue
-        arguments = item.get("arguments", [])
-        if not isinstance(arguments, list):
-            raise RecordError(f"'arguments' is {json_type(arguments)}, not a list")
-        said = tuple(
-            Mention(
-                _name(each, ("label", "role"), "an argument"),
-                _surface(each, document.text, "argument"),
-            )
-            for each in arguments
-        )
+        said = tuple(_argument(each, document.text) for each in _arguments(item))
         yield Event(label, _trigger(item, document.text)), said
+
+
+def _label(item: Mapping[str, Any]) -> str:
+    return _name(item, ("label", "type"), "an event")
+
+
+def _arguments(item: Mapping[str, Any]) -> list[Any]:
+    arguments = item.get("arguments", [])
+    if not isinstance(arguments, list):
+        raise RecordError(f"'arguments' is {json_type(arguments)}, not a list")
+    return arguments
+
+
+def _argument(item: object, text: str) -> Mention:
+    return Mention(_name(item, ("label", "role"), "an argument"), _surface(item, text, "argument"))
 
 
 def _trigger(item: Mapping[str, Any], text: str) -> Span | None:
@@ -140,6 +187,21 @@ def _surface(part: object, text: str, what: str) -> str:
     if start is None or end is None or not 0 <= start < end <= len(text):
         raise RecordError(f"{what!r} has neither 'text' nor a place in the text")
     return text[start:end]
+
+
+def _span(part: Mapping[str, Any], text: str, what: str) -> Span | None:
+    """Where a part stands, if it says so; a place where something else stands is refused."""
+    start, end = _place(part)
+    if start is None or end is None:
+        return None
+    surface = _surface(part, text, what)
+    found = text[start:end] if 0 <= start < end <= len(text) else ""
+    if found != surface:
+        raise RecordError(
+            f"{what!r}: [{start}, {end}) is {found!r}, not {surface!r}",
+            "offsets count code points from 0, the end is exclusive",
+        )
+    return Span(start, end, surface)
 
 
 def _place(part: Mapping[str, Any]) -> tuple[int | None, int | None]:
