@@ -14,8 +14,9 @@ from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from b2ner_cli import backbone as backbones
+from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
-from b2ner_cli.engine.completions import Speller, is_out_of_memory
+from b2ner_cli.engine.completions import Speller
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.labels import LabelSet
 from b2ner_cli.prompts import Prompt, render
