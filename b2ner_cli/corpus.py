@@ -95,7 +95,7 @@ def choose(
         documents = list(asked.read_task(dataset, "train", task))
         chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
         picks.append(_pick(dataset, chosen, len(documents), task=task))
-    return _checked(picks, root)
+    return _checked(picks, root, tasks)
 
 
 def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) -> list[Pick]:
@@ -147,11 +147,13 @@ def _pick(
     return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit, form)
 
 
-def _checked(picks: list[Pick], root: Path) -> list[Pick]:
+def _checked(picks: list[Pick], root: Path, tasks: Sequence[Task] = ()) -> list[Pick]:
     if not any(pick.documents for pick in picks):
+        kind = asked.KINDS[tasks[0]] if tasks else "NER"
+        read = ", ".join(f"{pick.name} of {pick.read} read" for pick in picks)
         raise DataError(
-            f"no training documents under {root}",
-            "expected NER_<language>/<set>/train.json with labels.json beside it",
+            f"no training documents under {root}" + (f": none in {read}" if read else ""),
+            f"expected {kind}_<language>/<set>/train.json with labels.json beside it",
         )
     return picks
 

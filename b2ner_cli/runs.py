@@ -201,6 +201,7 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
     ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
     parts, task = _parts(job)
+    asked.refuse_empty([part.dataset for part in parts], job.split, task, log.warning)
     form = replace(job.options.form, task=task) if task != "NER" else job.options.form
     job = replace(job, options=replace(job.options, form=form))
     renaming = job.options.label_map

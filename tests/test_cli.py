@@ -359,6 +359,46 @@ def data(shell):
     return shell.folder / "data"
 
 
+def test_predict_says_where_a_split_is_empty(shell, data):
+    (data / "NER_en/Zoo/test.json").write_text("[]")
+    done = shell.run(["predict", "--data", "data", "-o", "out"], engine=ScriptedEngine)
+    assert done.code == 0 and "NER_en/Zoo: no documents in its test split" in done.err
+    done = shell.run(["predict", "--data", "data/NER_en/Zoo", "-o", "none"], engine=ScriptedEngine)
+    assert done.code == 2 and "no documents in its test split" in done.err
+    assert not (shell.folder / "none").exists()
+
+
+def test_predict_and_eval_give_the_same_bytes_again(shell, data):
+    predict = ["predict", "--data", "data", "-o", "out", "--cache", "answers.db"]
+    without = [each for each in predict if each not in ("--cache", "answers.db")] + ["--no-cache"]
+    score = [
+        "eval",
+        "out",
+        "--metric",
+        "both",
+        "--json",
+        "--bootstrap",
+        "50",
+        "--errors",
+        "e.jsonl",
+    ]
+    score += ["--confusion", "c.csv", "--reports", "reports"]
+    seen = set()
+    for command in (predict, predict, without, predict):  # filled, read, left aside, read
+        done = shell.run([*command, "--force"], engine=ScriptedEngine)
+        assert done.code == 0, done.err
+        scored = shell.run(score)
+        assert scored.code == 0, scored.err
+        files = [
+            shell.folder / "out/predict_eval_predictions.jsonl",
+            *map(shell.folder.joinpath, ("e.jsonl", "c.csv")),
+        ]
+        files += sorted(p for p in (shell.folder / "reports").rglob("*") if p.is_file())
+        assert len(files) > 4
+        seen.add((scored.out, *(path.read_bytes() for path in files)))
+    assert len(seen) == 1
+
+
 def test_predict_and_eval(shell, data):
     predicted = shell.run(["predict", "--data", "data", "-o", "out"], engine=ScriptedEngine)
     assert predicted.code == 0, predicted.err

@@ -146,7 +146,13 @@ def test_nothing_to_train_on(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], test=rows(1))
     with pytest.raises(DataError, match="no training documents") as caught:
         choose(tmp_path, Caps(), 1)
-    assert "train.json" in caught.value.hint
+    assert "NER_<language>/<set>/train.json" in caught.value.hint
+    with pytest.raises(DataError) as caught:
+        choose(tmp_path, Caps(), 1, tasks=["newEET"])
+    assert "EE_<language>/<set>/train.json" in caught.value.hint
+    write(tmp_path, "NER_en/a", ["person"], train=[])
+    with pytest.raises(DataError, match="none in NER_en_a of 0 read"):
+        choose(tmp_path, Caps(), 1)
 
 
 @pytest.mark.parametrize("label", ["a:b", "a;b", " a"])

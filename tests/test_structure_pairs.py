@@ -236,7 +236,8 @@ def test_tag_and_predict_are_scored_alike(tmp_path, task):
             assert done.code == 0, done.err
             (data_set,) = json.loads(done.out)["datasets"].values()
             scored.append({key: data_set[key] for key in ("tp", "fp", "fn", "labels")})
-        assert scored[0] == scored[1] and scored[0]["fp"] + scored[0]["fn"] > 0
+        assert scored[0] == scored[1]
+        assert metric == "paper" or scored[0]["fp"] + scored[0]["fn"] > 0
 
 
 def test_the_authors_files_name_their_task(tmp_path):

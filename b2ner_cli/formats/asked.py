@@ -13,9 +13,9 @@ from b2ner_cli.errors import DataError
 from b2ner_cli.formats import gold
 from b2ner_cli.formats.b2nerd import DataSet, read_split
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.templates import TASKS, Task
+from b2ner_cli.templates import ABOUT_EVENTS, TASKS, Task
 
-_KINDS: dict[Task, str] = {
+KINDS: dict[Task, str] = {
     "NER": "NER", "RE": "RE", "EET": "EE", "EEA": "EE", "newEET": "EE", "newEEA": "EE",
     "Sentiment": "Sentiment",
 }  # fmt: skip
@@ -35,7 +35,7 @@ def by_task(
     alone = not any(each.kind == "NER" for each in sets.values())
     for name, each in sets.items():
         own = _OWN.get(each.kind)
-        wanted = [task for task in tasks if each.kind in (_KINDS[task], task)]
+        wanted = [task for task in tasks if each.kind in (KINDS[task], task)]
         if not tasks and own and (own == "NER" or alone or name in only):
             wanted = [own]
         for task in wanted:
@@ -68,3 +68,19 @@ def read_task(
                     problem = f"{each.origin}: {mention.label!r} is not among the labels"
                     (on_problem or refuse)(problem)
             yield each
+
+
+def refuse_empty(
+    datasets: Sequence[DataSet], split: str, task: Task, on_problem: Callable[[str], None]
+) -> None:
+    """Raise DataError if a task has nothing to ask of any of the sets; tell of each such set."""
+    what = "documents with events" if task in ABOUT_EVENTS else "documents"
+    empty = [
+        f"{each.path}: no {what} in its {split} split"
+        for each in datasets
+        if next(read_task(each, split, task, lambda _: None), None) is None
+    ]
+    if len(empty) == len(datasets):
+        raise DataError(empty[0], "b2ner data stats counts what there is")
+    for line in empty:
+        on_problem(line)
