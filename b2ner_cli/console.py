@@ -169,7 +169,7 @@ class Watch:
         if self.problems:
             parts.append(f"{self.problems:,} problems")
         if self.dropped:
-            parts.append(f"{self.dropped:,} overlapping entities not written")
+            parts.append(f"{self.dropped:,} entities that tags cannot show not written")
         return ", ".join(parts)
 
     def _show(self) -> None:

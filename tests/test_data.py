@@ -246,6 +246,21 @@ def test_there_and_back(tmp_path_factory, kind, rows):
     assert json.loads((made / "dev.json").read_text()) == rows
 
 
+@pytest.mark.parametrize("first", ["jsonl", "spacy", "conll", "parquet"])
+@pytest.mark.parametrize("second", ["jsonl", "spacy", "conll", "parquet"])
+@settings(deadline=None, max_examples=3)
+@given(rows=st.lists(annotated(), min_size=1, max_size=5))
+def test_from_each_format_to_each(tmp_path_factory, first, second, rows):
+    root = tmp_path_factory.mktemp("data")
+    put(root / "b2nerd", "NER_en/games", ["person", "组织机构名", "a->b"], dev=rows)
+    kinds = ["b2nerd", first, second, "b2nerd"]
+    for turn, kind in enumerate(kinds[1:]):
+        here = root / (f"{turn}" if turn else "b2nerd")
+        done = run("convert", here, "--to", kind, "-o", root / f"{turn + 1}", "-q")
+        assert done.code == 0, done.err
+    assert json.loads((root / "3/NER_en/games/dev.json").read_text()) == rows
+
+
 def test_convert_places_names_and_keeps_what_is_not_there(tmp_path):
     entities = [{"name": "Ann", "type": "p"}, {"name": "Ann", "type": "p"}]
     other = {"sentence": "Ann and Ann", "entities": [*entities, {"name": "Bob", "type": "p"}]}

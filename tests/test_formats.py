@@ -430,6 +430,7 @@ def test_conll_as_written():
         ("whitespace", "(Moon, 29) 张三", ["(Moon,", "29)", "张三"]),
         ("auto", "(Moon, 29) 张三abc。", ["(", "Moon", ",", "29", *")张三", "abc", "。"]),
         ("auto", "U.S.-based ... e\u0301", ["U.S.-based", ".", ".", ".", "e\u0301"]),
+        ("auto", "Ann\x00sings \x7f", ["Ann", "\x00", "sings", "\x7f"]),
         ("char", "a b\u3000张", ["a", "b", "张"]),
     ],
 )

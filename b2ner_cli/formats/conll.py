@@ -31,7 +31,8 @@ Tokens = Literal["auto", "whitespace", "char"]
 Span = tuple[int, int]
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
+CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # those that are no white space
+WORD = re.compile(rf"[{HAN}{CONTROL}]|[^\s{HAN}{CONTROL}]+")
 UNSPACED = re.compile(rf"[{HAN}\u3000-\u303f\uff00-\uff60]{{2}}")  # Han and its punctuation
 COMMENT = re.compile(r"#\s*([\w.:-]+)\s*=\s?(.*)", re.DOTALL)
 TAG = re.compile(r"(?:([BIOESLUM])-)(.+)|O", re.DOTALL)
@@ -62,7 +63,8 @@ def encode(result: Result, tokens: Tokens = "auto") -> tuple[bytes, list[Entity]
 def tokenize(text: str, tokens: Tokens) -> list[Span]:
     """Cut a text into tokens; every character that is not white space is in one.
 
-    ``auto`` makes each Han character a token and cuts punctuation off both ends of a word.
+    ``auto`` makes each Han and each control character a token, and cuts punctuation off both ends
+    of a word.
     """
     if tokens == "char":
         return [(at, at + 1) for at, char in enumerate(text) if not char.isspace()]
