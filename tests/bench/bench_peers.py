@@ -237,6 +237,8 @@ def parse():
     parser.add_argument("--data", type=Path, help="data sets in B2NERD layout, else samples/")
     parser.add_argument("--short", metavar="SET[:LABEL,...]", help="set and labels of that name")
     parser.add_argument("--long", metavar="SET[:LABEL,...]")
+    parser.add_argument("--only", default="short,long", help="workloads of bench_engine.py")
+    parser.add_argument("--languages", metavar="en,zh,...", help="of the mixed workload, else all")
     parser.add_argument("--documents", type=int, default=100, metavar="N", help="each workload")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="slices")
     parser.add_argument("--max-answer", type=int, default=256, metavar="TOKENS")
