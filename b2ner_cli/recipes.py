@@ -179,7 +179,7 @@ _EXACT: dict[str, Any] = {"group": 1, "mean_over": 1, "nearby": 0, "redraw": Fal
 _ON_A_CARD = {"paper-crosslingual": 4}
 _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 
-# What the shipped adapter was trained with, in two stages: prefixes shared by eight documents,
+# The first two stages of the shipped adapter (its run.json has all): prefixes of eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
 # other documents under varied labels.
 RECIPES: dict[str, dict[str, Any]] = {
