@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import torch
 
 from b2ner_cli.errors import B2nerError, ModelError
 
+_NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 # How CUDA, ROCm and the libraries on top of them begin; older torch raises plain RuntimeErrors.
 _SAYINGS = ("CUDA error", "HIP error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error")
 
@@ -17,9 +19,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that device or host memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in str(error) or "out of memory" in str(error)
-    )
+    if isinstance(error, OSError):  # a file that cannot be mapped
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _NO_MEMORY)
 
 
 def is_device_failure(error: BaseException) -> bool:
@@ -53,7 +55,7 @@ def fitting_memory(name: str) -> Iterator[None]:
     """Turn a lack of memory into a ModelError for the model that was being loaded."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise ModelError(

@@ -16,6 +16,8 @@ OUT_OF_MEMORY = [
     torch.AcceleratorError("CUDA error: out of memory"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
     MemoryError(),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 ]
 GONE = [
     torch.AcceleratorError("Torch was not told more"),
@@ -24,7 +26,11 @@ GONE = [
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling ..."),
     RuntimeError("HIP error: the device is lost"),
 ]
-OTHERS = [RuntimeError("shapes do not match"), ValueError("CUDA error: said by a value")]
+OTHERS = [
+    RuntimeError("shapes do not match"),
+    OSError(28, "No space left on device"),
+    ValueError("CUDA error: said by a value"),
+]
 
 
 @pytest.mark.parametrize("error", [*OUT_OF_MEMORY, *GONE, *OTHERS], ids=repr)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from b2ner_cli.engine import choosing
 from b2ner_cli.engine.completions import Speller, identity
 from b2ner_cli.engine.drafting import LONGEST, Drafter, spare_tokens
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
+from b2ner_cli.engine.rows import Request, Row
 from b2ner_cli.engine.slots import PACKED, KeyValue, Prefix, Slots, Step
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
@@ -35,80 +35,16 @@ log = logging.getLogger("b2ner")
 
 _PREFIXES = 64  # prefixes kept computed, if they are no longer together than the rows
 _GROWTH = 64  # answer positions a row gets at first, and again when it needs more
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    index: int
-    prefix: tuple[int, ...]
-    own: list[int]
-    prompt: Prompt
-
-    @property
-    def width(self) -> int:
-        return len(self.prefix) + len(self.own)
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """An answer under way. `progress` is its place in the grammar, None where it is free."""
-
-    request: _Request
-    prefix: Prefix
-    room: int
-    progress: Progress | None
-    said: list[int] = field(default_factory=list)
-    sure: list[float] = field(default_factory=list)
-    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked
-
-    @property
-    def tokens(self) -> list[int]:
-        """What the next step computes: a prompt's own tokens, later the last said and a draft."""
-        return [self.said[-1], *self.draft] if self.said else self.request.own
-
-    @property
-    def length(self) -> int:
-        """Positions it has in the store: all that was said but the last token, which comes next."""
-        return len(self.request.own) + len(self.said) - 1 if self.said else 0
-
-    def guess(self, drafter: Drafter, most: int) -> None:
-        """Draft up to `most` tokens, of those that the grammar allows."""
-        room = min(most, self.room - len(self.said) - 1)
-        self.draft = drafter.guess(self.request.own, self.said, room)
-        if self.progress is not None:
-            del self.draft[len(self.progress.follow(self.draft)) - 1 :]
-
-    def take_all(
-        self, tokens: Sequence[int], logprobs: Sequence[float], stops: Collection[int]
-    ) -> str | None:
-        """Go on with what the model says after the last token and after each of the draft's."""
-        draft, self.draft = self.draft, []
-        for token, logprob, drafted in zip(tokens, logprobs, [*draft, None], strict=True):
-            stop = self.take(token, logprob, stops)
-            if stop or token != drafted:
-                return stop
-        return None
-
-    def take(self, token: int, logprob: float, stops: Collection[int]) -> str | None:
-        """Go on with a token; "eos" or "length" if that ends the answer."""
-        if self.progress is not None:
-            ended = self.progress.ends(token)
-            if ended:
-                del self.said[self.progress.length :], self.sure[self.progress.length :]
-        else:
-            ended = token in stops
-        if ended:
-            return "eos"
-        self.said.append(token)
-        self.sure.append(logprob)
-        return "length" if len(self.said) >= self.room else None
+_MOST = 2  # times `batch_tokens`: what rows may grow to before the longest of them have to wait
 
 
 class PackedEngine:
     """Answers prompts, those of a label set together and the longest of them first.
 
-    Rows begin while their own tokens and 64 of answer fit into `batch_tokens` positions. While no
-    more than `spare_tokens` tokens are in a step, the next ones of its rows are drafted, too.
+    Rows begin while their own tokens and 64 of answer fit into `batch_tokens` positions, and their
+    prefixes into as many. Answers may grow to twice that; then the longest wait, and go on when
+    there is room. While no more than `spare_tokens` tokens are in a step, the next ones of its rows
+    are drafted, too.
     """
 
     name = "fast"
@@ -161,9 +97,9 @@ class PackedEngine:
         drafter = Drafter()  # knows these answers alone: the steps are the same every time
         # Longest first: rows of a kind stand together, and nothing long is left for the end.
         order = sorted(self._requests(prompts), key=lambda r: (r.prefix, -len(r.own), r.index))
-        waiting, active, slots = deque(order), list[_Row](), Slots()
+        waiting, active, slots = deque(order), list[Row](), Slots()
         while missing:
-            finished: list[tuple[_Row, str]] | None = None
+            finished: list[tuple[Row, str]] | None = None
             try:
                 under_way = f"with {len(active)} answers under way"
                 with failing_clearly(self.backbone.device, under_way), torch.inference_mode():
@@ -187,14 +123,14 @@ class PackedEngine:
                     ),
                 )
 
-    def _requests(self, prompts: Sequence[Prompt]) -> list[_Request]:
+    def _requests(self, prompts: Sequence[Prompt]) -> list[Request]:
         tokenizer = self.backbone.tokenizer
         texts = list(dict.fromkeys(prompt.prefix for prompt in prompts))
         encoded = zip(texts, tokenizer.encode(texts), strict=True)
         prefixes = {text: (*tokenizer.bos, *ids) for text, ids in encoded}
         owns = tokenizer.encode([prompt.own for prompt in prompts], continued=True)
         return [
-            _Request(index, prefixes[prompt.prefix], own, prompt)
+            Request(index, prefixes[prompt.prefix], own, prompt)
             for index, (prompt, own) in enumerate(zip(prompts, owns, strict=True))
         ]
 
@@ -203,10 +139,10 @@ class PackedEngine:
     def _step(
         self,
         slots: Slots,
-        waiting: deque[_Request],
-        active: list[_Row],
+        waiting: deque[Request],
+        active: list[Row],
         drafter: Drafter,
-    ) -> list[tuple[_Row, str]]:
+    ) -> list[tuple[Row, str]]:
         """Run the model once; leaves in `active` the rows that go on, gives those that do not."""
         self._draft(active, waiting, drafter)
         active += self._admit(slots, waiting, active)
@@ -238,7 +174,7 @@ class PackedEngine:
         _close_up(slots, active, holes)
         return finished
 
-    def _draft(self, active: list[_Row], waiting: Collection[_Request], drafter: Drafter) -> None:
+    def _draft(self, active: list[Row], waiting: Collection[Request], drafter: Drafter) -> None:
         """Draft the next tokens of each row where a step has room to spare."""
         # Prompts that wait fill a step with what has to be computed anyway.
         most = 0 if waiting or not active else self.spare_tokens // len(active) - 1
@@ -246,34 +182,62 @@ class PackedEngine:
             for row in active:
                 row.guess(drafter, min(most, LONGEST))
 
-    def _admit(self, slots: Slots, waiting: deque[_Request], active: list[_Row]) -> list[_Row]:
+    def _admit(self, slots: Slots, waiting: deque[Request], active: list[Row]) -> list[Row]:
         """Begin as many waiting prompts as there is room for: in the step, and in the store."""
-        begun: list[_Row] = []
+        begun: list[Row] = []
+        positions = self._set_aside(slots, waiting, active)
         tokens = sum(len(row.tokens) for row in active)
-        positions = _grown(max((row.length + len(row.tokens) for row in active), default=0))
         widest = max((row.request.width for row in active), default=0)
         while waiting:
             request = waiting[0]
             rows = len(active) + len(begun) + 1
-            needed = max(positions, _grown(len(request.own) + _GROWTH))
+            needed = max(positions, _grown(request.size + _GROWTH))
             widest = max(widest, request.width)
             if rows > 1 and (
                 widest > self.context  # its rotary embeddings might change its neighbours'
                 or rows > self.most_rows
-                or tokens + len(request.own) > self.step_tokens
+                # One may begin however long it is: it would wait until all others are done.
+                or (begun and tokens + request.size > self.step_tokens)
                 or rows * needed > self.batch_tokens
+                or self._prefixes_with(request, (*active, *begun)) > self.batch_tokens
             ):
                 break
             waiting.popleft()
-            tokens, positions = tokens + len(request.own), needed
-            room = min(self.max_answer, self.context - request.width)
-            progress = None
-            if self._grammars is not None:
-                labels = self._grammars.of(request.prompt.labels)
-                progress = Progress(AnswerGrammar(labels, request.prompt.about))
-            begun.append(_Row(request, self._prefix(request.prefix), room, progress))
+            tokens, positions = tokens + request.size, needed
+            begun.append(self._begin(request))
         self._make_room(slots, len(active), len(begun), positions, (*active, *begun)[0].prefix)
         return begun
+
+    def _begin(self, request: Request) -> Row:
+        room, progress = min(self.max_answer, self.context - request.width), request.progress
+        if progress is None and self._grammars is not None:
+            labels = self._grammars.of(request.prompt.labels)
+            progress = Progress(AnswerGrammar(labels, request.prompt.about))
+        prefix = self._prefix(request.prefix)
+        return Row(request, prefix, room, progress, list(request.said), list(request.sure))
+
+    def _prefixes_with(self, request: Request, rows: Sequence[Row]) -> int:
+        """Positions of the prefixes that rows hold together with one more prompt."""
+        if request.prefix is rows[-1].request.prefix:
+            return 0  # no more than before
+        held = (row.request.prefix for row in rows)
+        return sum(map(len, {id(prefix): prefix for prefix in (request.prefix, *held)}.values()))
+
+    def _set_aside(self, slots: Slots, waiting: deque[Request], active: list[Row]) -> int:
+        """Have the longest rows wait where all would outgrow their room; the positions needed."""
+        needed = max((row.length + len(row.tokens) for row in active), default=0)
+        limit = max(1, _MOST * self.batch_tokens)
+        if len(active) * _grown(needed) <= limit:
+            return _grown(needed)
+        sizes = [row.length + len(row.tokens) for row in active]
+        order = sorted(range(len(active)), key=sizes.__getitem__)
+        while len(order) > 1 and len(order) * _grown(sizes[order[-1]]) > limit:
+            order.pop()
+        kept = set(order)
+        holes = [place for place in range(len(active)) if place not in kept]
+        waiting.extend(active[place].waiting() for place in holes)
+        _close_up(slots, active, holes)
+        return _grown(sizes[order[-1]])
 
     def _make_room(self, slots: Slots, used: int, more: int, positions: int, like: Prefix) -> None:
         if used + more > slots.rows or positions > slots.positions:
@@ -298,7 +262,7 @@ class PackedEngine:
             config._attn_implementation = usual
         return hidden[0].to(device)  # the last layers may be on another card
 
-    def _best(self, hidden: torch.Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
+    def _best(self, hidden: torch.Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:
         if self._grammars is None:
             return choosing.best(self.backbone.model, hidden)
         allowed = [
@@ -337,7 +301,7 @@ class PackedEngine:
         )
         return Prefix(capture.layers, len(ids))
 
-    def _shrink(self, first: _Request, rows: int) -> None:
+    def _shrink(self, first: Request, rows: int) -> None:
         """Halve the room after memory ran out with `rows` under way; all of them begin again."""
         if self.most_rows == 1:
             raise B2nerError(
@@ -359,7 +323,7 @@ class PackedEngine:
         self._halved = True
 
 
-def _close_up(slots: Slots, active: list[_Row], holes: Sequence[int]) -> None:
+def _close_up(slots: Slots, active: list[Row], holes: Sequence[int]) -> None:
     """Move the last rows to where rows are done."""
     count = len(active) - len(holes)
     gone = set(holes)
@@ -403,5 +367,6 @@ def _choose_batch_tokens(backbone: Backbone) -> tuple[int, str]:
     if not backbone.device.startswith("cuda"):
         return min(12288, max(2048, 2**30 // per_token)), "a CPU gains little from more"
     free, _ = torch.cuda.mem_get_info(backbone.device)
-    tokens = int(free * 0.5 / per_token)
-    return min(tokens, 65536), f"half of {free / 1e9:.0f} GB free at {per_token} bytes a token"
+    # Answers may take as much again as rows begin with, and prefixes as much.
+    tokens = int(free * 0.25 / per_token)
+    return min(tokens, 65536), f"a quarter of {free / 1e9:.0f} GB free, {per_token} bytes a token"

@@ -5,6 +5,7 @@ It is what the fast engine's answers are compared with, and what its speed is me
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from b2ner_cli.engine.completions import Speller, identity
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.prompts import Prompt
+
+log = logging.getLogger("b2ner")
 
 
 class PlainEngine:
@@ -41,6 +44,7 @@ class PlainEngine:
         self.batch_tokens = batch_tokens or 512 * rows
         self.rows = max(1, batch_tokens // 512) if batch_tokens else rows
         self.notes = (f"engine plain: generate in batches of {self.rows}",)
+        self._halved = False
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
 
@@ -66,18 +70,28 @@ class PlainEngine:
             longest = max(map(len, ids))
             # Near the end of the context each prompt has room of its own, so it is asked alone.
             together = longest + self.max_answer <= self.context
-            try:
-                rows = list(zip(ids, batch, strict=True))
-                with failing_clearly(self.backbone.device, f"with {len(rows)} answers under way"):
-                    parts = [self._answer(p) for p in ([rows] if together else [[r] for r in rows])]
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise B2nerError(
-                    f"out of memory for {len(ids)} prompts of up to {longest} tokens",
-                    "use --engine fast, --device cpu, or a smaller --batch-tokens or --max-answer",
-                ) from None
+            rows = list(zip(ids, batch, strict=True))
+            with failing_clearly(self.backbone.device, f"with {len(rows)} answers under way"):
+                parts = [self._in_memory(p) for p in ([rows] if together else [[r] for r in rows])]
             yield from enumerate((completion for part in parts for completion in part), start)
+
+    def _in_memory(self, asked: list[tuple[list[int], Prompt]]) -> list[Completion]:
+        """Answer a batch, or its halves where it does not fit into memory."""
+        try:
+            return self._answer(asked)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        if len(asked) == 1:
+            raise B2nerError(
+                f"out of memory for a single prompt of {len(asked[0][0])} tokens",
+                "use --device cpu, a smaller --max-answer, or --dtype bfloat16",
+            )
+        if not self._halved:
+            self._halved = True
+            log.warning("out of memory: batches that do not fit are answered by halves")
+        half = len(asked) // 2
+        return self._in_memory(asked[:half]) + self._in_memory(asked[half:])
 
     def _answer(self, asked: list[tuple[list[int], Prompt]]) -> list[Completion]:
         tokenizer, device, model = (
