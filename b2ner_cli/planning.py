@@ -26,6 +26,8 @@ from b2ner_cli.templates import ABOUT_EVENTS
 
 log = logging.getLogger("b2ner")
 
+_SETS = 10_000  # label sets whose groups are remembered
+
 
 class Engine(Protocol):
     """What answers prompts; `identity` names all that its answers depend on."""
@@ -206,7 +208,7 @@ class Planner:
                 self._group(group, language, given, self._fitting(group, language, form, least))
                 for group in group_labels(labels, lambda g: self._room(g, language, bare) >= least)
             ]
-            if len(self._groups) > 10_000:  # a file of nothing but distinct label sets
+            if len(self._groups) >= _SETS:  # a file of nothing but distinct label sets
                 self._groups.clear()
             self._groups[asked] = known
         return known

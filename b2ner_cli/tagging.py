@@ -7,9 +7,10 @@ all results before it have. Answers come from the cache where it has them, and t
 is asked once. What goes wrong with one document is data on that document. Is handed an engine
 and a cache, and knows neither.
 
-Windows are cut by document count alone, and a run that resumes asks its first window in the very
-batches in which it was asked before, less those that are answered: rounding differs between
-batches in the last bits of a score, and the same command must end with the same bytes.
+Windows are cut by number and length of the documents alone, and a run that resumes asks its first
+window in the very batches in which it was asked before, less those that are answered: rounding
+differs between batches in the last bits of a score, and the same command must end with the same
+bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Protocol
 
 from b2ner_cli import chunking, grounding, prompts, structures
@@ -35,6 +35,8 @@ __all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
 _FIRST, _SMALLEST, _LARGEST = 32, 256, 4096  # documents a window: the first, the least later on
 _TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
+_ROOM = 2000  # characters a window has for each document: it is cut before one that is too long
+_SETS = 10_000  # label sets of documents that are remembered to be good
 _PAUSE = 1.0  # seconds without a document after which a live window is answered as it is
 _PATIENCE = 5.0  # the longest a live window is waited for, however steadily it fills
 
@@ -67,6 +69,8 @@ def with_labels(
                 yield document
         else:
             if document.labels not in checked:
+                if len(checked) >= _SETS:  # a file of nothing but distinct label sets
+                    checked.clear()
                 checked[document.labels] = _refusal(document.labels)
             refusal = checked[document.labels]
             yield BadRecord(document.origin, refusal.message, refusal.hint) if refusal else document
@@ -273,19 +277,41 @@ def _sizes(batch_tokens: int) -> Iterator[int]:
 def _windows(
     documents: Iterable[Document | BadRecord], sizes: Iterator[int], live: bool
 ) -> Iterator[list[Document | BadRecord]]:
+    """Cut documents into windows, which hold so many at most and `_ROOM` characters for each.
+
+    A document too long for that begins a window, so that none before it waits for its answers.
+    """
     if live:
         yield from _live_windows(documents, sizes)
         return
-    iterator = iter(documents)
-    while window := list(islice(iterator, next(sizes))):
+    window: list[Document | BadRecord] = []
+    size = next(sizes)
+    left = size * _ROOM
+    for item in documents:
+        length = _length(item)
+        if window and length > left:
+            yield window
+            window, size = [], next(sizes)
+            left = size * _ROOM
+        window.append(item)
+        left -= length
+        if len(window) == size:
+            yield window
+            window, size = [], next(sizes)
+            left = size * _ROOM
+    if window:
         yield window
+
+
+def _length(item: Document | BadRecord) -> int:
+    return len(item.text) if isinstance(item, Document) else 0
 
 
 def _live_windows(
     documents: Iterable[Document | BadRecord], sizes: Iterator[int]
 ) -> Iterator[list[Document | BadRecord]]:
     """Windows of a stream: full ones, or after a pause what has arrived; a thread reads ahead."""
-    arrived: queue.Queue[Document | BadRecord | BaseException | None] = queue.Queue(_LARGEST)
+    arrived: queue.Queue[Document | BadRecord | BaseException | None] = queue.Queue(_SMALLEST)
 
     def read() -> None:
         try:
@@ -296,13 +322,20 @@ def _live_windows(
             arrived.put(error)
 
     threading.Thread(target=read, name="reader", daemon=True).start()
+    long: list[Document | BadRecord] = []  # one that the next window begins with
     while True:
         size = next(sizes)
+        left = size * _ROOM
         window: list[Document | BadRecord] = []
-        item = arrived.get()
+        item = long.pop() if long else arrived.get()
         limit = time.monotonic() + _PATIENCE
         while isinstance(item, (Document, BadRecord)):
+            length = _length(item)
+            if window and length > left:
+                long.append(item)
+                break
             window.append(item)
+            left -= length
             if len(window) == size:
                 break
             try:

@@ -1,12 +1,15 @@
 """The loop with a scripted engine: order, cache, chunks, groups, resuming, streams, memory."""
 
+import gc
 import threading
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from b2ner_cli import planning, tagging
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Mention, Result
 from b2ner_cli.errors import UsageError
@@ -347,6 +350,57 @@ def test_documents_are_read_only_a_little_ahead():
     assert max(ahead) <= 256
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_very_long_document_keeps_none_before_it_waiting(live):
+    texts = [f"Person{n} sings ." for n in range(20)]
+    texts[7] = "Person7 sings . " * 5_000
+    docs = [document(number, text) for number, text in enumerate(texts)]
+    engine = ScriptedEngine(rows=1, seed=3)
+    results = tag(docs, engine, PERSON, live=live)
+    for number in range(7):
+        assert next(results).document.id == str(number)
+    assert engine.answers == 7
+    rest = list(results)
+    assert [result.document.id for result in rest] == [str(number) for number in range(7, 20)]
+    assert len(rest[0].answers) > 10
+
+
+def test_windows_hold_a_bounded_number_of_characters():
+    engine = ScriptedEngine(drift=True)
+    docs = [document(number, f"Person{number} sings . " + "la " * 8000) for number in range(40)]
+    found = run(docs, engine)
+    assert [name for name, _ in found] == [str(number) for number in range(40)]
+    sizes = [sum(len(text) for text in texts) for texts, _ in engine.calls]
+    assert len(sizes) > 3
+    assert max(sizes) < 2 * 256 * 2000  # and the prompts' own words
+    assert run(docs, ScriptedEngine(drift=True), skip=11) == found[11:]
+
+
+def test_memory_stays_flat_however_many_documents_and_label_sets_there_are(monkeypatch):
+    monkeypatch.setattr(tagging, "_SETS", 100)
+    monkeypatch.setattr(planning, "_SETS", 100)
+
+    labelled = (document(number, labels=("person", f"kind {number}")) for number in range(3100))
+    held = []
+    tracemalloc.start()
+    try:
+        for number, _ in enumerate(tag(with_labels(labelled, None), Forgetful(), None)):
+            if number in (1000, 1000 + 8 * 256):  # at the same place of a window
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[1] < 1.1 * held[0]
+
+
+class Forgetful(ScriptedEngine):
+    """Keeps nothing of what it was asked."""
+
+    def generate(self, prompts, answered=()):
+        self.calls.clear()
+        yield from super().generate(prompts, answered)
+
+
 def test_a_live_stream_that_pauses_is_answered_without_waiting_for_its_end():
     go_on = threading.Event()
 
@@ -365,8 +419,6 @@ def test_a_live_stream_that_pauses_is_answered_without_waiting_for_its_end():
 
 
 def test_a_live_stream_that_trickles_is_answered_in_time(monkeypatch):
-    from b2ner_cli import tagging
-
     monkeypatch.setattr(tagging, "_PATIENCE", 0.2)
 
     def trickling():
