@@ -196,8 +196,11 @@ def group_labels(labels: LabelSet, fits: Callable[[LabelSet], bool]) -> list[Lab
     if fits(labels):
         return [labels]
     if len(labels.names) == 1:
+        name = labels.names[0]
         raise UsageError(
-            f"label {labels.names[0]!r} with its description does not fit the model's context"
+            f"label {name[:60] + '...' * (len(name) > 60)!r} with its description does not fit the "
+            "model's context",
+            "shorten it, give a smaller --max-answer, or take a model with a longer context",
         )
     half = len(labels.names) // 2
     first, second = labels.subset(labels.names[:half]), labels.subset(labels.names[half:])

@@ -198,8 +198,10 @@ def test_a_document_whose_label_fits_no_prompt_ends_no_run():
 
 def test_a_label_of_the_run_that_fits_no_prompt_ends_it():
     huge = LabelSet((" ".join(["long"] * 5000),))
-    with pytest.raises(UsageError, match="does not fit"):
+    with pytest.raises(UsageError, match="does not fit") as refusal:
         list(tag([document(0)], ScriptedEngine(), huge))
+    assert len(refusal.value.message) < 200
+    assert "--max-answer" in refusal.value.hint
 
 
 def test_an_answer_as_long_as_the_context_is_refused_by_its_name():
