@@ -266,8 +266,40 @@ def _model_type(source: Source) -> str:
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
+def choose_devices(device: str) -> Choice:
+    """What `--device` names where there may be several, with commas between them.
+
+    "cuda:all" is every card there is, "cpu,cpu" two processes on the CPU. Raises UsageError for
+    devices that are not there or cannot share a run.
+    """
+    if device == "cuda:all":
+        count = torch.cuda.device_count()
+        if not count:
+            raise UsageError("no device cuda:all: no CUDA devices here", "try --device cpu")
+        names, reason = [f"cuda:{index}" for index in range(count)], "all cards here"
+    elif "," in device:
+        names, reason = [part.strip() for part in device.split(",")], "asked for"
+        if "auto" in names:
+            raise UsageError(f"auto is one device of its own choice, not among {device}")
+        names = [choose_device(name).value for name in names]
+    else:
+        return Choice(device, f"device {device}")
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise UsageError(
+            f"{device}: CPU and cards differ in the last digits of scores",
+            "name devices of one kind: a run must not depend on which one was faster",
+        )
+    if twice := next((name for name in names if name != "cpu" and names.count(name) > 1), None):
+        raise UsageError(f"{device}: {twice} comes twice", "a card takes one process")
+    return Choice(",".join(names), f"devices {', '.join(names)}: {reason}")
+
+
 def choose_device(device: str) -> Choice:
     """`auto` is the first CUDA card if there is one, else the CPU."""
+    if "," in device or device == "cuda:all":
+        raise UsageError(
+            f"one device is needed here, not {device}", "only tag and predict take several"
+        )
     if device == "auto":
         if torch.cuda.is_available():
             return Choice("cuda:0", f"device cuda:0: {torch.cuda.get_device_name(0)}")

@@ -72,8 +72,10 @@ Revision = Annotated[
 ]  # fmt: skip
 Device = Annotated[
     str,
-    typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model", help="auto, cpu, cuda, cuda:N."),
-]
+    typer.Option(envvar="B2NER_DEVICE", rich_help_panel="Model",
+                 help="auto, cpu, cuda, cuda:N; tag and predict take several: cuda:0,cuda:1, "
+                 "cuda:all, or cpu,cpu."),
+]  # fmt: skip
 Dtype = Annotated[
     str,
     typer.Option(rich_help_panel="Model", help="auto, float32, bfloat16 or float16."),

@@ -106,7 +106,9 @@ def tag(job: TagJob, ledger: Ledger) -> None:
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = Tagger.load(job.settings, job.labels, options=job.options, cache=cache)
+        tagger = stack.enter_context(
+            Tagger.load(job.settings, job.labels, options=job.options, cache=cache)
+        )
         output.belongs_to(_asked(job.labels, tagger))
         _settle()
         for item in tagging.tag(
@@ -226,7 +228,7 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
         from b2ner_cli.tagger import Tagger
 
         cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = Tagger.load(job.settings, options=job.options, cache=cache)
+        tagger = stack.enter_context(Tagger.load(job.settings, options=job.options, cache=cache))
         output.belongs_to(
             _asked(None, tagger)
             | {

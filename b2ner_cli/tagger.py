@@ -7,19 +7,24 @@ for result in tagger.tag(["Moon plays StarCraft II ."]):
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from b2ner_cli import tagging
-from b2ner_cli.backbone import Backbone, Choice, load
+import torch
+
+from b2ner_cli import placement, several, tagging
+from b2ner_cli.backbone import Backbone, Choice, choose_devices, load, load_tokenizer
 from b2ner_cli.cache import Cache
 from b2ner_cli.document import BadRecord, Document, Result
-from b2ner_cli.engine import open_engine
-from b2ner_cli.errors import UsageError
+from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
+from b2ner_cli.errors import ModelError, UsageError
 from b2ner_cli.labels import LabelSet
+from b2ner_cli.model_files import locate
 from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Engine, Options
 from b2ner_cli.templates import LABELS_ONLY, Task
@@ -55,20 +60,28 @@ class Tagger:
         settings = model if isinstance(model, Settings) else Settings(model)
         if not isinstance(labels, LabelSet) and labels is not None:
             labels = LabelSet(tuple(labels))
-        backbone = load(
-            settings.model, settings.adapter, revision=settings.revision, device=settings.device,
-            dtype=settings.dtype, device_map=settings.device_map, load_in=settings.load_in,
-        )  # fmt: skip
-        decoding = choose_decoding(settings.constrain, backbone.source.adapter, options.form.task)
-        opened = open_engine(
-            settings.engine, backbone, max_answer=settings.max_answer,
-            batch_tokens=settings.batch_tokens, constrain=decoding.value == "constrained",
-        )  # fmt: skip
-        longest = chunk_tokens(backbone.source.adapter)
-        chosen = (*backbone.choices, decoding, longest)
-        for reason in (*(choice.reason for choice in chosen), *opened.notes):
-            log.info(reason)
+        where, task = choose_devices(settings.device), options.form.task
+        devices = where.value.split(",")
+        opened: Engine
+        if len(devices) == 1:
+            opened = one = _open(replace(settings, device=where.value), task)
+            adapter = one.backbone.source.adapter
+        else:
+            opened, adapter = _open_several(settings, task, devices, where.reason)
+        longest = chunk_tokens(adapter)
+        log.info(longest.reason)
         return cls(opened, labels, replace(options, chunk_tokens=int(longest.value)), cache)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the processes of an engine on several devices; of others there is nothing to do."""
+        if isinstance(self.engine, several.Several):
+            self.engine.close()
 
     def tag(self, documents: Iterable[str | Document]) -> Iterator[Result]:
         """Tag texts or documents; results come in input order.
@@ -84,6 +97,48 @@ class Tagger:
             if isinstance(result, BadRecord):
                 raise UsageError(f"{result.origin or 'document'}: {result.message}", result.hint)
             yield result
+
+
+def _open(settings: Settings, task: Task) -> PackedEngine | PlainEngine:
+    """Load a model on one device and give its engine; tells the log what was chosen and why."""
+    backbone = load(
+        settings.model, settings.adapter, revision=settings.revision, device=settings.device,
+        dtype=settings.dtype, device_map=settings.device_map, load_in=settings.load_in,
+    )  # fmt: skip
+    decoding = choose_decoding(settings.constrain, backbone.source.adapter, task)
+    opened = open_engine(
+        settings.engine, backbone, max_answer=settings.max_answer,
+        batch_tokens=settings.batch_tokens, constrain=decoding.value == "constrained",
+    )  # fmt: skip
+    chosen = (*backbone.choices, decoding)
+    for reason in (*(choice.reason for choice in chosen), *opened.notes):
+        log.info(reason)
+    return opened
+
+
+def _open_several(
+    settings: Settings, task: Task, devices: Sequence[str], reason: str
+) -> tuple[several.Several, Path | None]:
+    """Give an engine over a process a device, and the adapter of all; no model is loaded here."""
+    placement.check(settings.device_map, settings.load_in, settings.device)
+    source = locate(settings.model, settings.adapter, settings.revision)
+    threads = max(1, torch.get_num_threads() // len(devices))
+    log.info("%s, a process each; CPU threads of each: %d", reason, threads)
+    make = functools.partial(_open_on, settings, task, threads)
+    engine = several.start(devices, make, load_tokenizer(source).count)
+    if not engine.identity.startswith(f"{source.fingerprint}/"):
+        engine.close()
+        raise ModelError(f"the files of {source.name} changed while they were loaded", "try again")
+    return engine, source.adapter
+
+
+def _open_on(settings: Settings, task: Task, threads: int, device: str) -> Engine:
+    """What each of several processes does: the same as one alone, with its share of the CPU."""
+    torch.set_num_threads(threads)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # or some libraries would take memory of the first card, too
+        log.info("%s", torch.cuda.get_device_name(device))
+    return _open(replace(settings, device=device), task)
 
 
 def chunk_tokens(adapter: Path | None) -> Choice:

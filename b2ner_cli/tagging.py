@@ -33,7 +33,7 @@ from b2ner_cli.prompts import Prompt
 
 __all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
-_FIRST, _SMALLEST, _LARGEST = 32, 256, 4096  # documents a window: the first, the least later on
+_FIRST, _SMALLEST, _LARGEST = 32, 256, 32_768  # documents a window: the first, then no less, most
 _TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
 _ROOM = 2000  # characters a window has for each document: it is cut before one that is too long
 _SETS = 10_000  # label sets of documents that are remembered to be good

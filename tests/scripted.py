@@ -202,6 +202,8 @@ def _child(command, folder, streams, environment, engine):
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.environ.update(environment)
+    # What must not outlive the tests may all the same have children, as `b2ner` itself may.
+    multiprocessing.current_process()._config["daemon"] = False
     # A job that a shell starts in the background ignores Ctrl-C; this one is to heed it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import torch

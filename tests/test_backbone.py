@@ -300,3 +300,42 @@ def test_decode_undoes_encode(loaded, text):
 def test_decode_leaves_control_tokens_out(loaded):
     ids = [1, *loaded.tokenizer.encode(["Ann ."])[0], 2, 0]
     assert loaded.tokenizer.decode(ids) == "Ann ."
+
+
+def test_several_devices_are_named_one_by_one_or_all_at_once(monkeypatch):
+    choose = backbone.choose_devices
+    assert choose("auto").value == "auto"
+    assert choose("cuda:1").value == "cuda:1"  # whether it is there is seen when it is taken
+    assert choose("cpu, cpu") == ("cpu,cpu", "devices cpu, cpu: asked for")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert choose("cuda:all") == ("cuda:0,cuda:1,cuda:2", "devices cuda:0, cuda:1, cuda:2: all cards here")  # fmt: skip  # noqa: E501
+    assert choose("cuda,cuda:2").value == "cuda:0,cuda:2"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose("cuda:all").value == "cuda:0"
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:0,cuda:3", "no device cuda:3: 3 CUDA devices here"),
+        ("cuda:0,cpu", "differ in the last digits"),
+        ("cuda,cuda:0", "cuda:0 comes twice"),
+        ("cuda:0,", "unknown device ''"),
+        ("cpu,tpu", "unknown device 'tpu'"),
+        ("cpu,auto", "auto is one device"),
+        ("cuda:0,cuda:all", "not cuda:all"),
+    ],
+)
+def test_devices_that_cannot_share_a_run_are_refused(monkeypatch, device, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(UsageError, match=message):
+        backbone.choose_devices(device)
+
+
+def test_all_cards_of_none_and_several_where_one_is_needed(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match="no CUDA devices here"):
+        backbone.choose_devices("cuda:all")
+    for device in ("cpu,cpu", "cuda:all"):
+        with pytest.raises(UsageError, match="one device is needed here"):
+            backbone.choose_device(device)

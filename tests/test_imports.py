@@ -69,7 +69,7 @@ def test_an_unknown_name_is_an_attribute_error():
         "bootstrap", "cache", "chunking", "cli_bench", "cli_cache", "cli_eval", "cli_labels",
         "cli_model", "console", "document", "errors", "evaluation", "formats", "grounding",
         "label_map", "label_review", "labels", "model_files", "options", "prompts", "released",
-        "run_scores", "runs", "scoring", "synthetic", "tagging", "tasks", "taxonomy",
+        "run_scores", "runs", "scoring", "several", "synthetic", "tagging", "tasks", "taxonomy",
     ],
 )  # fmt: skip
 def test_modules_without_a_model_import_without_torch(module):
