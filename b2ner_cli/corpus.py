@@ -105,10 +105,11 @@ def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) ->
     """
     picks = []
     for part in parts:
-        documents = list(b2nerd.read_split(part.dataset, "train"))
+        documents = list(asked.read_task(part.dataset, "train", part.task))
         fit = [document for document in documents if _fits(document, caps)]
         chosen = part.draw(fit, seed, most)
-        picks.append(_pick(part.dataset, chosen, len(documents), len(documents) - len(fit)))
+        unfit = len(documents) - len(fit)
+        picks.append(_pick(part.dataset, chosen, len(documents), unfit, part.task))
     return _checked(picks, root)
 
 

@@ -329,13 +329,15 @@ def _parts(job: PredictJob) -> tuple[list[tasks.Part], Task]:
     if split not in b2nerd.SPLITS:
         raise UsageError(f"no split {split!r}", "choose train, dev or test")
     if config is not None:
-        return tasks.find(config.only(split, job.only), split, job.data), "NER"
-    chosen = _chosen(job)
-    asked = {task for _, task in chosen}
-    if len(asked) > 1:
-        names = " or ".join(sorted(task.lower() for task in asked))
+        wanted = [job.task] if job.task else []
+        parts = tasks.find(config.only(split, job.only), split, job.data, wanted)
+    else:
+        parts = [tasks.Part(dataset, task=task) for dataset, task in _chosen(job)]
+    several = {part.task for part in parts}
+    if len(several) > 1:
+        names = " or ".join(sorted(task.lower() for task in several))
         raise UsageError("sets of several tasks", f"name one: --task {names}")
-    return [tasks.Part(dataset) for dataset, _ in chosen], asked.pop()
+    return parts, several.pop()
 
 
 def _chosen(job: PredictJob) -> list[tuple[b2nerd.DataSet, Task]]:

@@ -7,7 +7,9 @@ the reference has them, one such file, or a file with the sections under "train"
 "test"; any other file is one section for all splits. Strategies: `full` takes everything,
 `random` everything up to the caller's cap, `random_N` N documents drawn at random, `upsample_N`
 everything, repeated until there are N. `_EXTRA` behind a task or a set is no part of its folder's
-name, so that a set can stand in a section more than once. Knows nothing of what documents hold.
+name, so that a set can stand in a section more than once. Of sets of events, EE_en, types and
+triggers are asked unless the caller names another task; EEA_en, EET_en and so on are of the same
+folder. Knows nothing of what documents hold.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from typing import Any
 
 from b2ner_cli.document import Document
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import b2nerd
+from b2ner_cli.formats import asked, b2nerd
 from b2ner_cli.formats.b2nerd import SPLITS, DataSet
 from b2ner_cli.formats.fields import json_type
+from b2ner_cli.templates import TASKS, Task
 
 PRESETS = (
     "bilingual_b2nerd_only",
@@ -76,10 +79,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A data set to take documents from, with its entries; without any, all of it is taken."""
+    """A data set to take documents from, with its entries, and what is asked of it; without
+    entries all of it is taken.
+    """
 
     dataset: DataSet
     entries: tuple[Entry, ...] = ()
+    task: Task = "NER"
 
     def __str__(self) -> str:
         """The set, and how it is taken if not whole."""
@@ -187,8 +193,9 @@ def for_training(name: str | None, config: Path | None) -> TaskConfig | None:
     return TaskConfig(called, _sections(content, str(config), SPLITS))
 
 
-def find(config: TaskConfig, split: str, root: Path) -> list[Part]:
-    """Find a section's data sets under `root`, each once, in the section's order.
+def find(config: TaskConfig, split: str, root: Path, wanted: Sequence[Task] = ()) -> list[Part]:
+    """Find a section's data sets under `root`, each once, in the section's order; of `wanted`
+    tasks, if any, those that can be asked of a set.
 
     Raises DataError for one that is not there or has no such split; dev stands in for train.
     """
@@ -196,7 +203,8 @@ def find(config: TaskConfig, split: str, root: Path) -> list[Part]:
     entries: dict[tuple[str, str], list[Entry]] = {}
     for entry in config.section(split):
         entries.setdefault(entry.place, []).append(entry)
-    if missing := [place for place in entries if place not in found]:
+    folders = {place: _folder(place, found) for place in entries}
+    if missing := [place for place in entries if folders[place] not in found]:
         first, more = "/".join(missing[0]), len(missing) - 1
         others = f", nor {more} more that it names" if more else ""
         near = _nearest(first, ["/".join(place) for place in found])
@@ -204,14 +212,33 @@ def find(config: TaskConfig, split: str, root: Path) -> list[Part]:
             f"{config.name}: {split} names {first}; {root} has no such data set{others}",
             f"did you mean {near}? --only chooses from the sets of a config",
         )
-    for place in entries:
-        splits = found[place].splits
-        if split not in splits and not (split == "train" and "dev" in splits):
+    parts = []
+    for place, each in entries.items():
+        dataset = found[folders[place]]
+        if split not in dataset.splits and not (split == "train" and "dev" in dataset.splits):
             raise DataError(
                 f"{config.name}: {split} names {'/'.join(place)}, which has no {split}.json",
-                f"it has {', '.join(splits)}; take it out of the section",
+                f"it has {', '.join(dataset.splits)}; take it out of the section",
             )
-    return [Part(found[place], tuple(each)) for place, each in entries.items()]
+        kind = place[0].partition("_")[0]
+        tasks = [task for task in wanted if asked.fits(task, kind)] if wanted else [asked.OWN[kind]]
+        parts += [Part(dataset, tuple(each), task) for task in tasks]
+    if not parts:
+        names = ", ".join(task.lower() for task in wanted)
+        raise UsageError(
+            f"{config.name}: no set in its {split} section of which task {names} can be asked",
+            f"it names {', '.join(dict.fromkeys(place[0] for place in entries))}",
+        )
+    return parts
+
+
+def _folder(place: tuple[str, str], found: Mapping[tuple[str, str], DataSet]) -> tuple[str, str]:
+    """Where a config's set lies: in its task's own folder, or in that of all such tasks."""
+    task, name = place
+    kind, _, rest = task.partition("_")
+    shared = next((asked.KINDS[each] for each in TASKS if each == kind), kind)
+    common = (f"{shared}_{rest}" if rest else shared, name)
+    return common if place not in found and common in found else place
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -265,8 +292,8 @@ def _section(content: Any, where: str) -> tuple[Entry, ...]:
         raise DataError(f"{where}: {json_type(content)}, not an object of tasks", example)
     entries: dict[tuple[str, str], Entry] = {}
     for task, items in content.items():
-        if not re.match(r"NER(_|$)", task):
-            hint = "tasks are named entities in a language, such as NER_en; take others out"
+        if task.partition("_")[0] not in asked.OWN:
+            hint = f"tasks are {', '.join(asked.OWN)}, in a language, such as NER_en"
             raise DataError(f"{where}: no task {task!r}", hint)
         if not isinstance(items, list):
             raise DataError(f"{where}: {task} is {json_type(items)}, not a list", example)

@@ -47,7 +47,7 @@ class TrainJob:
     `data`, or on those in `only`, into `out`.
 
     `tasks` are what is asked of the sets, where it is not what the sets' own task asks. A task
-    config chooses sets and documents of named entities, instead of the recipe's caps. `heldout`
+    config chooses sets and documents, instead of the recipe's caps. `heldout`
     is a folder of data sets to score the adapter on at the end, `evaluation` says what to score it
     on after each epoch. With `label_map` the adapter
     learns labels under their other names.
@@ -164,7 +164,7 @@ def _picks(job: TrainJob) -> tuple[list[corpus.Pick], dict[str, Any] | None]:
     if job.config is None:
         return corpus.choose(job.data, caps, recipe.seed, job.only, job.tasks), None
     config = job.config.only("train", job.only)
-    parts = tasks.find(config, "train", job.data)
+    parts = tasks.find(config, "train", job.data, job.tasks)
     picks = corpus.draw(job.data, parts, caps, recipe.seed, recipe.random_most)
     return picks, config.record("train")
 

@@ -104,7 +104,7 @@ def test_a_byte_order_mark(tmp_path):
         ({}, "names no data set", "for example"),
         ({"NER_en": []}, "names no data set", "for example"),
         ({"NER_en": {}}, "NER_en is an object, not a list", "for example"),
-        ({"RE_en": [entry("a")]}, "no task 'RE_en'", "take others out"),
+        ({"REL_en": [entry("a")]}, "no task 'REL_en'", "tasks are EE, NER, RE"),
         ({"test": {"NER_en": [entry("a")]}, "NER_zh": []}, "'NER_zh' stands beside", "put it"),
         ({"NER_en": ["a"]}, "NER_en, entry 1: a string, not an object", ""),
         ({"NER_en": [{"dataset name": "a"}]}, "entry 1: no 'sampling strategy'", "'dataset name'"),
@@ -444,3 +444,59 @@ def test_a_checkpoint_from_before_task_configs_is_resumed(tmp_path, data, tiny_l
     other = read_recipe("default", None, [*RECIPE, "epochs=0.2", "random_most=9"])
     with pytest.raises(UsageError, match="has another recipe"):
         run(replace(job, recipe=other, resume=True))
+
+
+# Other tasks
+
+
+def events(tmp_path):
+    """A folder with a set of events, one of relations and one of named entities."""
+    event = {"type": "attack", "trigger": "bombed", "arguments": [{"name": "Rebels", "role": "by"}]}
+    base = {"sentence": "Rebels bombed Homs", "entities": []}
+    relation = {"type": "in", "head": {"name": "Rebels"}, "tail": {"name": "Homs"}}
+    root = tmp_path / "data"
+    both = {"train": [base | {"events": [event]}], "test": [base | {"events": [event]}]}
+    write(root, "EE_en/war", {"attack": ["by"]}, **both)
+    write(root, "RE_en/war", ["in"], test=[base | {"relations": [relation]}])
+    write(root, "NER_en/war", ["place"], test=rows(1))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted", "found"),
+    [
+        (["EE_en", "RE_en"], [], [("EE_en", "EET"), ("RE_en", "RE")]),
+        (["EE_en", "RE_en"], ["EEA"], [("EE_en", "EEA")]),
+        (["EEA_en", "newEET_en"], [], [("EE_en", "EEA"), ("EE_en", "newEET")]),
+        (["NER_en", "EEA_en"], ["EEA", "NER"], [("NER_en", "NER"), ("EE_en", "EEA")]),
+    ],
+)
+def test_sets_of_other_tasks(tmp_path, section, wanted, found):
+    config = made(tmp_path, {task: [entry("war")] for task in section})
+    parts = tasks.find(config, "test", events(tmp_path), wanted)
+    assert [(part.dataset.task, part.task) for part in parts] == found
+
+
+def test_a_task_that_no_set_is_for(tmp_path):
+    config = made(tmp_path, {"EET_en": [entry("war")]})
+    with pytest.raises(UsageError, match="of which task re can be asked") as caught:
+        tasks.find(config, "test", events(tmp_path), ["RE"])
+    assert "EET_en" in caught.value.hint
+
+
+def test_training_and_predicting_other_tasks(tmp_path):
+    data = events(tmp_path)
+    config = made(tmp_path, {"EET_en": [entry("war", "upsample_3")], "EEA_en": [entry("war")]})
+    parts = tasks.find(config, "train", data)
+    picks = corpus.draw(data, parts, Caps(), 1, 9)
+    assert [(p.name, p.form.task, len(p.documents)) for p in picks] == [
+        ("EET_en_war", "EET", 3), ("EEA_en_war", "EEA", 1),
+    ]  # fmt: skip
+    shell = Shell(tmp_path)
+    predict = ["predict", "--data", "data", "--tasks", "mine.json", "-o", "out"]
+    done = shell.run(predict, engine=ScriptedEngine)
+    assert done.code == 2 and "--task eea or eet" in done.err
+    done = shell.run([*predict, "--task", "eea"], engine=ScriptedEngine)
+    assert done.code == 0, done.err
+    line = json.loads((tmp_path / "out" / "predict_eval_predictions.jsonl").read_text())
+    assert (line["Task"], line["Instance"]["ground_truth"]) == ("EEA", " by: Rebels")

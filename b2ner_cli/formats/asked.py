@@ -19,7 +19,7 @@ KINDS: dict[Task, str] = {
     "NER": "NER", "RE": "RE", "EET": "EE", "EEA": "EE", "newEET": "EE", "newEEA": "EE",
     "Sentiment": "Sentiment",
 }  # fmt: skip
-_OWN: dict[str, Task] = {"EE": "EET", **{task: task for task in TASKS}}
+OWN: dict[str, Task] = {"EE": "EET", **{task: task for task in TASKS}}
 
 
 def by_task(
@@ -34,13 +34,18 @@ def by_task(
     chosen: dict[str, tuple[DataSet, Task]] = {}
     alone = not any(each.kind == "NER" for each in sets.values())
     for name, each in sets.items():
-        own = _OWN.get(each.kind)
-        wanted = [task for task in tasks if each.kind in (KINDS[task], task)]
+        own = OWN.get(each.kind)
+        wanted = [task for task in tasks if fits(task, each.kind)]
         if not tasks and own and (own == "NER" or alone or name in only):
             wanted = [own]
         for task in wanted:
             chosen["_".join([task, *each.task.split("_")[1:], each.name])] = each, task
     return chosen
+
+
+def fits(task: Task, kind: str) -> bool:
+    """Whether a task can be asked of sets of a kind."""
+    return kind in (KINDS[task], task)
 
 
 def asked_for(name: str, dataset: DataSet, only: Sequence[str]) -> bool:
