@@ -45,11 +45,12 @@ def workloads(options):
     """Name, labels and prompts of each workload."""
     if options.data is None:
         texts = [item.text for item in formats.read([SAMPLES]) if isinstance(item, Document)]
-        yield workload("short", SAMPLE_LABELS[:2], texts, "en", options.documents)
-        yield workload("long", SAMPLE_LABELS, texts, "en", options.documents)
+        for name, labels in (("short", SAMPLE_LABELS[:2]), ("long", SAMPLE_LABELS)):
+            if name in options.only:
+                yield workload(name, labels, texts, "en", options.documents)
         return
     sets = {found.name: found for found in b2nerd.datasets(options.data) if found.kind == "NER"}
-    if "mixed" in options.only and options.data is not None:
+    if "mixed" in options.only:
         yield mixed(options)
     by_size = sorted(sets.values(), key=lambda found: len(found.labels))
     for name, wanted, default in (
@@ -140,13 +141,18 @@ def main():
     parser.add_argument("--data", type=Path, help="data sets in B2NERD layout, else samples/")
     parser.add_argument("--short", metavar="SET[:LABEL,...]", help="set and labels of that name")
     parser.add_argument("--long", metavar="SET[:LABEL,...]")
-    parser.add_argument("--only", default="short,long,mixed", help="workloads, with commas")
+    parser.add_argument("--only", default="short,long", help="workloads: short, long, mixed")
     parser.add_argument("--languages", metavar="en,zh,...", help="of the mixed workload, else all")
     parser.add_argument("--documents", type=int, default=100, metavar="N", help="each workload")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="slices")
     parser.add_argument("--max-answer", type=int, default=256, metavar="TOKENS")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    options.only = options.only.split(",")
+    if strange := set(options.only) - {"short", "long", "mixed"}:
+        parser.error(f"no workload {min(strange)!r}: short, long or mixed")
+    if "mixed" in options.only and options.data is None:
+        parser.error("the mixed workload needs --data")
     try:
         loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
         engines = {
