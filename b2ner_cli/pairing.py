@@ -227,6 +227,7 @@ def _document_pair(
     placed, unplaced = _placed(gold)
     audit = Audit(unplaced=unplaced if "strict" in metrics else 0)
     said: Sequence[Mention] = ()
+    dropped: Sequence[Any] = ()
     entities: Sequence[Entity] = ()
     strange = NOTHING_STRANGE
     if predicted:
@@ -239,7 +240,8 @@ def _document_pair(
     if "strict" in metrics:
         spans = span_items(placed), span_items(entities)
     if "paper" in metrics:
-        pieces = _as_answer(gold.mentions or ()), _as_answer(said)
+        # What the text does not hold was said as well: the authors' metric counts it as wrong.
+        pieces = _as_answer(gold.mentions or ()), _as_answer([*said, *_mentions(dropped)])
     return Pair(
         data_set,
         gold.id,
@@ -258,15 +260,19 @@ def _dropped(document: Document) -> list[Any]:
     return dropped if isinstance(dropped, list) else []
 
 
+def _mentions(dropped: Sequence[Any]) -> list[Mention]:
+    return [
+        Mention(str(each.get("label")), str(each.get("text")))
+        for each in dropped
+        if isinstance(each, dict)
+    ]
+
+
 def _strange(
     document: Document, entities: Sequence[Entity], lost: int, dropped: Sequence[Any]
 ) -> Strange:
     """Name what is said of the document and not in its text."""
-    absent = [
-        (str(each.get("label")), str(each.get("text")))
-        for each in dropped
-        if isinstance(each, dict)
-    ]
+    absent = [(label, surface) for label, surface, _ in _mentions(dropped)]
     if lost:
         found = Counter((entity.label, entity.text) for entity in entities)
         for label, surface, _ in document.mentions or ():

@@ -238,6 +238,15 @@ def test_answer_files_prefer_their_own_entities(tmp_path):
     assert evaluate(path, metric="paper").f1 == 1.0
 
 
+def test_what_the_text_does_not_hold_counts_against_precision_by_the_papers_metric(tmp_path):
+    path, gold = tmp_path / "p.jsonl", tmp_path / "g.jsonl"
+    jsonl(path, {**GOLD, "unlocated": [{"label": "person", "text": "Carl"}]})
+    jsonl(gold, GOLD)
+    (report,) = evaluate(path, gold=gold, metric="paper").data_sets
+    counts = report.scores.total
+    assert (counts.tp, counts.fp, counts.fn) == (len(GOLD["entities"]), 1, 0)
+
+
 def test_unlocated_and_invalid_are_shares_of_the_mentions(tmp_path):
     path = answers(
         tmp_path / "p.jsonl",
