@@ -41,6 +41,7 @@ MANY = (
 )  # fmt: skip
 SETS = 50
 ANSWER = 10  # tokens where every answer has the same length
+DIFFER = "one: answers that differ"
 
 
 def texts(count):
@@ -94,9 +95,8 @@ def in_turns(jobs, rounds):
     return {name: statistics.median(seconds) for name, seconds in spent.items()}, said
 
 
-def measure(loaded, options):
-    documents = texts(options.documents)
-    few = documents[: max(1, options.documents // 4)]
+def one(loaded, options, documents):
+    """A document at a time: speed against `generate`, and how many answers differ."""
     make = {"max_answer": options.max_answer, "constrain": options.constrain}
     plain, fast, stepwise = (
         PlainEngine(loaded, rows=1, **make),
@@ -104,7 +104,7 @@ def measure(loaded, options):
         PackedEngine(loaded, **make),
     )
     stepwise.spare_tokens = 0
-    asked = ask(MANY[:10], few)
+    asked = ask(MANY[:10], documents[: max(1, options.documents // 4)])
     spent, said = in_turns(
         {
             "generate": lambda: timed(plain, asked, True),
@@ -114,47 +114,74 @@ def measure(loaded, options):
         options.rounds,
     )
     found = {f"one: {name}": spent["generate"] / taken for name, taken in spent.items()}
-    found["one: answers that differ"] = sum(
+    found[DIFFER] = sum(
         len({said[name][index] for name in said}) > 1 for index in range(len(asked))
     )
-    long = longer(loaded, 400)
-    near, far = ask(FEW, documents), ask(long, documents)
-    # Answers of one length: what is compared is the prefix, not what the labels lead to.
+    return found
+
+
+def forced(loaded):
+    """An engine whose answers have one length: what is compared is not what labels lead to."""
     endless = replace(loaded, tokenizer=replace(loaded.tokenizer, stops=()))
-    both = PackedEngine(endless, max_answer=ANSWER)
+    return PackedEngine(endless, max_answer=ANSWER)
+
+
+def prefix(loaded, options, documents):
+    """A long prefix against a short one."""
+    near, far = ask(FEW, documents), ask(longer(loaded, 400), documents)
+    engine = forced(loaded)
     spent, _ = in_turns(
-        {"near": lambda: timed(both, near), "far": lambda: timed(both, far)}, options.rounds
+        {"near": lambda: timed(engine, near), "far": lambda: timed(engine, far)}, options.rounds
     )
     sizes = [loaded.tokenizer.count(asked[0].prefix) for asked in (far, near)]
-    found[f"prefix: {sizes[0]} against {sizes[1]} tokens"] = spent["near"] / spent["far"]
-    pairs = label_sets()
+    return {f"prefix: {sizes[0]} against {sizes[1]} tokens": spent["near"] / spent["far"]}
+
+
+def sets(loaded, options, documents):
+    """Many label sets in turns against one."""
+    pairs, engine = label_sets(), forced(loaded)
     mixed = [ask(pairs[i % len(pairs)], [text])[0] for i, text in enumerate(documents)]
     single = ask(pairs[0], documents)
     spent, _ = in_turns(
-        {"one": lambda: timed(both, single), "many": lambda: timed(both, mixed)}, options.rounds
+        {"one": lambda: timed(engine, single), "many": lambda: timed(engine, mixed)},
+        options.rounds,
     )
-    found[f"sets: {min(len(pairs), len(documents))} against 1"] = spent["one"] / spent["many"]
-    return found
+    return {f"sets: {min(len(pairs), len(documents))} against 1": spent["one"] / spent["many"]}
+
+
+SHAPES = {"one": one, "prefix": prefix, "sets": sets}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="mini", help="a model as `b2ner tag -m` takes it")
     parser.add_argument("--adapter", help="its adapter; mini brings its own")
-    parser.add_argument("--documents", type=int, default=96, metavar="N")
+    parser.add_argument(
+        "--only",
+        type=lambda names: names.split(","),
+        default=list(SHAPES),
+        metavar="SHAPES",
+        help="some of one,prefix,sets",
+    )
+    parser.add_argument(
+        "--documents", type=int, default=96, metavar="N", help="`one` takes a quarter of them"
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--max-answer", type=int, default=128, metavar="TOKENS")
     parser.add_argument("--constrain", action="store_true", help="for the shape `one`")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
-    found = measure(loaded, options)
+    documents = texts(options.documents)
+    found = {}
+    for name in options.only:
+        found |= SHAPES[name](loaded, options, documents)
     if options.json:
         print(json.dumps(found, indent=2))
     else:
         for name, value in found.items():
             print(f"{name:<36} {value:>8.2f}")
-    if found["one: answers that differ"]:
+    if found.get(DIFFER):
         sys.exit("the engines' answers differ")
 
 
