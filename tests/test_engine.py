@@ -94,12 +94,12 @@ def answers(engine, asked, answered=()):
     return [found.get(index) for index in range(len(asked))]
 
 
-def same(one, other):
+def same(one, other, off=1e-4):
     assert len(one) == len(other)
     for left, right in zip(one, other, strict=True):
         assert left._replace(logprobs=(), ends=()) == right._replace(logprobs=(), ends=())
         assert left.ends == right.ends
-        assert left.logprobs == pytest.approx(right.logprobs, abs=1e-4)
+        assert left.logprobs == pytest.approx(right.logprobs, abs=off)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from b2ner_cli import attention
 from b2ner_cli.backbone import Backbone
 from b2ner_cli.device_errors import failing_clearly, is_out_of_memory
 from b2ner_cli.document import Completion
-from b2ner_cli.engine import choosing
+from b2ner_cli.engine import choosing, screening
 from b2ner_cli.engine.completions import Speller, identity
 from b2ner_cli.engine.drafting import LONGEST, Drafter, spare_tokens
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
@@ -66,11 +67,17 @@ class PackedEngine:
         )
         on_card = backbone.device.startswith("cuda")
         self.step_tokens, self.most_rows = (2048, 512) if on_card else (512, 128)
-        self.spare_tokens, why = spare_tokens(backbone.device, constrain)
-        self.notes = (
+        head = backbone.model.get_output_embeddings()
+        self._screened = not constrain and screening.is_worth_it(head, backbone.device)
+        self.spare_tokens, why = spare_tokens(backbone.device, constrain or self._screened)
+        self.notes: tuple[str, ...] = (
             f"engine fast: {self.batch_tokens} tokens at once: {reason}",
             f"answers drafted, up to {self.spare_tokens} tokens in a step: {why}",
         )
+        if self._screened:
+            most = screening.MOST_ROWS
+            why = f"to read all of its {head.weight.numel():,} weights takes longer"
+            self.notes += (f"output head screened in 8 bits, up to {most} rows in a step: {why}",)
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
@@ -264,7 +271,8 @@ class PackedEngine:
 
     def _best(self, hidden: torch.Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:
         if self._grammars is None:
-            return choosing.best(self.backbone.model, hidden)
+            few = self._screened and len(hidden) <= screening.MOST_ROWS
+            return choosing.best(self.backbone.model, hidden, self._screen if few else None)
         allowed = [
             moves
             for row in rows
@@ -272,6 +280,10 @@ class PackedEngine:
             for moves in row.progress.follow(row.draft)
         ]
         return choosing.best_allowed(self.backbone.model, hidden, allowed)
+
+    @cached_property
+    def _screen(self) -> screening.Screen:
+        return screening.read_in_bytes(self.backbone.model.get_output_embeddings().weight)
 
     # Prefixes and memory --------------------------------------------------------------------------
 

@@ -64,13 +64,15 @@ def label_sets():
 
 def longer(loaded, least):
     """So many labels that the prefix has at least that many tokens."""
-    count = next(
-        n
-        for n in range(2, len(MANY) + 1)
-        if n == len(MANY)
-        or loaded.tokenizer.count(prompts.prefix(LabelSet(MANY[:n]), "en")) >= least
+    labels = (
+        *MANY,
+        *(f"{quality} {label}" for quality in ("former", "fictional") for label in MANY),
     )
-    return MANY[:count]
+    for count in range(2, len(labels) + 1):
+        prefix = prompts.prefix(LabelSet(labels[:count]), "en")
+        if loaded.tokenizer.count(prefix) >= least:
+            return labels[:count]
+    raise ValueError(f"all labels together take fewer than {least} tokens")
 
 
 def timed(engine, asked, one_by_one=False):
