@@ -222,15 +222,17 @@ class _Several:
             torch.cat([shared.expand(self._count, -1, -1, -1), o[self._rows, :, : self._reach]], 2)
             for shared, o in zip(self._prefix.layers[layer], held, strict=True)
         ]  # keys and values, each (R, K, P + S, D)
-        hidden = self._hide(how.window)
+        # Heads that share keys are further queries of theirs: nothing is copied for each head.
+        rows, heads, length, size = asked.shape
+        grouped = asked.reshape(rows, seen[0].shape[1], -1, size)  # (R, K, G U, D)
+        hidden = self._hide(how.window).repeat(1, 1, grouped.shape[2] // length, 1)
         if how.softcap is None:
             found = functional.scaled_dot_product_attention(
-                asked, seen[0], seen[1], attn_mask=~hidden, scale=how.scaling, enable_gqa=True
+                grouped, seen[0], seen[1], attn_mask=~hidden, scale=how.scaling
             )
         else:
-            grouped = asked.unflatten(1, (seen[0].shape[1], -1))  # (R, K, G, U, D)
-            weights = _weights(grouped @ seen[0].mT[:, :, None], hidden[:, None], how)
-            found = (weights @ seen[1][:, :, None]).flatten(1, 2)
+            found = _weights(grouped @ seen[0].mT, hidden, how) @ seen[1]
+        found = found.view(rows, heads, length, size)
         out[self._index[self._real]] = found.transpose(1, 2)[self._real]
 
     def _hide(self, window: int | None) -> torch.Tensor:

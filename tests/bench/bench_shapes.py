@@ -130,7 +130,7 @@ def forced(loaded):
 
 def prefix(loaded, options, documents):
     """A long prefix against a short one."""
-    near, far = ask(FEW, documents), ask(longer(loaded, 400), documents)
+    near, far = (ask(longer(loaded, least), documents) for least in (80, 400))
     engine = forced(loaded)
     spent, _ = in_turns(
         {"near": lambda: timed(engine, near), "far": lambda: timed(engine, far)}, options.rounds
