@@ -69,8 +69,9 @@ def test_the_second_best_by_a_hair_is_not_taken():
         weight[best] = alike
 
 
-@pytest.mark.parametrize("hidden", [torch.zeros(2, 64), torch.full((2, 64), 1e-20)])
-def test_where_all_are_alike_the_head_is_asked(hidden):
+@pytest.mark.parametrize("value", [0.0, 1e-20, float("nan"), float("inf")])
+def test_where_all_are_alike_the_head_is_asked(value):
+    hidden = torch.full((2, 64), value)
     weight = torch.ones(VOCABULARY, 64)
     assert read_in_bytes(weight).best(hidden, as_it_is) is None
 

@@ -51,9 +51,8 @@ class Screen:
         states = hidden / self.units
         half = _half(len(self.units))
         bytes_, steps, missed = _in_bytes(states, half)
-        reach = (
-            states.norm(dim=1, keepdim=True) * _SLACK
-        )  # times `lost`, and `missed`, is the bound
+        # A logit is off by no more than `reach` times what its entry lost, and `missed`.
+        reach = states.norm(dim=1, keepdim=True) * _SLACK
         missed *= self.longest * _SLACK
         rows, entries = len(hidden), len(self.scales)
         least = hidden.new_full((rows, 1), -torch.inf)
@@ -76,9 +75,9 @@ class Screen:
                 near = (at_most >= least).any(0).nonzero()[:, 0]
                 left.append(near + part.start)
                 guesses.append(block[:, near])
+        if not left or sum(map(len, left)) > _MOST_LEFT * entries:
+            return None  # none are left of hidden states that are no numbers
         tokens = torch.cat(left)
-        if len(tokens) > _MOST_LEFT * entries:
-            return None
         real = capped(torch.nn.functional.linear(hidden, self.weight[tokens]))
         score, place = real.max(1)
         others = (torch.stack(totals).logsumexp(0) - score).exp()
