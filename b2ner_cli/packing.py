@@ -12,15 +12,16 @@ construction.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from b2ner_cli import attention, corpus, prompts
+from b2ner_cli import attention, corpus, prompts, training_attention
 from b2ner_cli.backbone import Tokenizer
+from b2ner_cli.training_attention import Layout, Segment, segments_of
 
 Bundle = tuple[corpus.Group, ...]
 
@@ -164,7 +165,7 @@ class Schedule:
 
 
 def _width(bundle: Bundle) -> int:
-    """Rows are padded to the longest of a step: UTF-8 bytes stand for tokens well enough."""
+    """How long a row is: UTF-8 bytes stand for tokens well enough."""
     return sum(
         sum(len(text.encode()) for text in group.texts) + 4 * len(", ".join(group.labels.names))
         for group in bundle
@@ -173,15 +174,17 @@ def _width(bundle: Bundle) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows as tensors. *Shapes:* ids, positions (rows, width); visible (rows, 1, width, width);
-    sources (answer tokens, 2) as (row, position); targets (answer tokens,); weights (answer
+    """A number of rows as tensors, one behind the other.
+
+    *Shapes:* ids, positions (1, tokens); sources, targets (answer tokens,); weights (answer
     tokens,), the share of each in the step's loss; vocabulary (tokens,), those that occur in the
     step, sorted.
     """
 
+    rows: int
     ids: torch.Tensor
     positions: torch.Tensor
-    visible: torch.Tensor
+    layout: Layout
     sources: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
@@ -190,12 +193,11 @@ class Batch:
 
 def collate(
     rows: Sequence[Row],
-    pad: int,
     device: torch.device,
     step: Sequence[Row] = (),
     shares: Sequence[float] = (),
 ) -> Batch:
-    """Stack rows, padded on the right, where no token before the padding looks.
+    """Put rows one behind the other; none sees another.
 
     `step` are all rows of the step where these are a part of it, `shares` what each answer token
     of a row counts; by default all of the step count the same.
@@ -203,39 +205,26 @@ def collate(
     alike = 1 / max(1, sum(len(row.targets) for row in step or rows))
     counts = torch.tensor([len(row.targets) for row in rows])
     weights = torch.tensor(shares or [alike] * len(rows)).repeat_interleave(counts)
-    width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad)
-    positions = torch.zeros((len(rows), width), dtype=torch.long)
-    segments = torch.full((len(rows), width), -1)
-    prefixes = torch.full((len(rows), width), -1)
-    sources, targets = [], []
-    for index, row in enumerate(rows):
-        length = len(row.ids)
-        ids[index, :length] = torch.tensor(row.ids)
-        positions[index, :length] = torch.tensor(row.positions)
-        segments[index, :length] = torch.tensor(row.segments)
-        prefixes[index, :length] = torch.tensor(row.prefixes)
-        sources += [(index, source) for source in row.sources]
-        targets += row.targets
-    key = segments[:, None, :]
-    before = torch.ones(width, width, dtype=torch.bool).tril()
-    visible = ((key == segments[:, :, None]) | (key == prefixes[:, :, None])) & before
+    sources, segments, begin = list[int](), list[Segment](), 0
+    for row in rows:
+        sources += [begin + source for source in row.sources]
+        segments += segments_of(row.segments, row.prefixes, len(segments))
+        begin += len(row.ids)
+    used = {token for row in step or rows for token in (*row.ids, *row.targets)}
+
+    def tensor(numbers: Iterable[int]) -> torch.Tensor:
+        return torch.tensor(list(numbers), device=device)
+
     return Batch(
-        ids.to(device),
-        positions.to(device),
-        visible[:, None].to(device),
-        torch.tensor(sources, device=device),
-        torch.tensor(targets, device=device),
+        len(rows),
+        tensor(token for row in rows for token in row.ids)[None],
+        tensor(position for row in rows for position in row.positions)[None],
+        Layout(segments),
+        tensor(sources),
+        tensor(target for row in rows for target in row.targets),
         weights.to(device),
-        _vocabulary(step or rows, pad).to(device),
+        tensor(sorted(used)),
     )
-
-
-def _vocabulary(rows: Sequence[Row], pad: int) -> torch.Tensor:
-    found = {token for row in rows for token in (*row.ids, *row.targets)}
-    if len({len(row.ids) for row in rows}) > 1:
-        found.add(pad)
-    return torch.tensor(sorted(found))
 
 
 class AnswerLoss(nn.Module):  # type: ignore[misc]
@@ -251,16 +240,20 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.network = network
         self.candidates = candidates
+        causal = network.get_base_model()
+        self.grouped = training_attention.is_possible(causal)
+        if self.grouped:  # for good: layers that are computed again ask for it once more
+            causal.config._attn_implementation = training_attention.GROUPED
 
     def forward(self, batch: Batch, seed: int) -> torch.Tensor:
         causal = self.network.get_base_model()
         hidden = getattr(causal, causal.base_model_prefix)(
             input_ids=batch.ids,
             position_ids=batch.positions,
-            attention_mask=_masks(causal.config, batch),
             use_cache=False,
+            **self._seen(causal.config, batch),
         ).last_hidden_state
-        states = hidden[batch.sources[:, 0], batch.sources[:, 1]]
+        states = hidden[0, batch.sources]
         head = causal.get_output_embeddings().weight
         if not self.candidates or self.candidates >= head.shape[0]:
             return _weighed(_cap(causal, states @ head.T).float(), batch.targets, batch.weights)
@@ -274,14 +267,19 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         scores[:, len(own) :] += torch.tensor(weight).log()
         return _weighed(scores, torch.searchsorted(own, batch.targets), batch.weights)
 
+    def _seen(self, config: Any, batch: Batch) -> dict[str, Any]:
+        """What tells the layers which tokens see which: the layout, or else masks made of it."""
+        if self.grouped:
+            every = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=batch.ids.device)
+            masks = attention.masks(config, every, torch.zeros_like(every))
+            return {"attention_mask": masks, "layout": batch.layout}
+        distance = batch.positions[:, None, :, None] - batch.positions[:, None, None, :]
+        visible = batch.layout.visible().to(batch.ids.device)
+        return {"attention_mask": attention.masks(config, visible, distance)}
+
 
 def _weighed(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(scores, targets, reduction="none") @ weights
-
-
-def _masks(config: Any, batch: Batch) -> Any:
-    distance = batch.positions[:, None, :, None] - batch.positions[:, None, None, :]
-    return attention.masks(config, batch.visible, distance)
 
 
 def _cap(causal: Any, scores: torch.Tensor) -> torch.Tensor:

@@ -127,7 +127,7 @@ def train(
         if not asked.rows:
             continue
         rate = recipe.learning_rate * warm_cosine(step, schedule.steps, recipe.warmup)
-        loss = state.take(asked, rate, tokenizer.pad)
+        loss = state.take(asked, rate)
         tally.seconds = time.monotonic() - began
         if state.first:
             report(Progress(step + 1, schedule.steps, loss, tally.documents, tally.seconds, rate))
@@ -185,12 +185,12 @@ class _State:
     def first(self) -> bool:
         return bool(self.accelerator.is_main_process)
 
-    def take(self, step: Step, rate: float, pad: int) -> float:
+    def take(self, step: Step, rate: float) -> float:
         """Take a step, unless loss or gradient is no number; gives the loss."""
         tally, recipe = self.tally, self.setup.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, tally.at_once = gradients(self.module, self.accelerator, step, pad, tally.at_once)
+        loss, tally.at_once = gradients(self.module, self.accelerator, step, tally.at_once)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), recipe.clip)
         tally.losses = [*tally.losses[-49:], loss]
         _check_finite(step.number + 1, self.setup.out, loss=loss, gradient=float(norm))

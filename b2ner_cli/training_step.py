@@ -51,7 +51,7 @@ class Step:
 
 
 def gradients(
-    module: AnswerLoss, accelerator: Accelerator, step: Step, pad: int, at_once: int
+    module: AnswerLoss, accelerator: Accelerator, step: Step, at_once: int
 ) -> tuple[float, int]:
     """Leave a step's gradients in the parameters; gives its loss, and how many rows fit at once.
 
@@ -60,7 +60,7 @@ def gradients(
     """
     mine = step.shared[accelerator.process_index :: accelerator.num_processes]
     while True:
-        loss, failed = _attempt(module, accelerator, step, _parts(mine, at_once), pad)
+        loss, failed = _attempt(module, accelerator, step, _parts(mine, at_once))
         worst = _least(accelerator, failed)
         if not worst:
             return _summed(module, accelerator, loss), at_once
@@ -68,7 +68,7 @@ def gradients(
             longest = max(len(row.ids) for row in step.rows)
             raise B2nerError(
                 f"out of memory at step {step.number + 1}: a single row does not fit, of up to "
-                f"{longest} tokens with padding",
+                f"{longest} tokens",
                 "go on from the last checkpoint with --resume --set checkpointing=true, or start "
                 "over with a lower group, max_tokens or longest, e.g. --set group=1",
             )
@@ -92,7 +92,6 @@ def _attempt(
     accelerator: Accelerator,
     step: Step,
     parts: list[Sequence[Shared]],
-    pad: int,
 ) -> tuple[float, int]:
     """The share of the loss that these parts make; and the rows of the part that did not fit."""
     module.zero_grad(set_to_none=True)
@@ -101,7 +100,7 @@ def _attempt(
     total = 0.0
     for part in parts:
         try:
-            total += _backward(module, accelerator, step, part, pad)
+            total += _backward(module, accelerator, step, part)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -115,11 +114,11 @@ def _attempt(
 
 
 def _backward(
-    module: AnswerLoss, accelerator: Accelerator, step: Step, part: Sequence[Shared], pad: int
+    module: AnswerLoss, accelerator: Accelerator, step: Step, part: Sequence[Shared]
 ) -> float:
     """Add the gradients of a part of the rows; its share of the step's loss."""
     rows, shares = zip(*part, strict=True)
-    batch = collate(rows, pad, accelerator.device, step.rows, shares)
+    batch = collate(rows, accelerator.device, step.rows, shares)
     with accelerator.autocast():
         loss = module(batch, step.number)
     accelerator.backward(loss)

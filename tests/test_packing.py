@@ -7,7 +7,7 @@ import peft
 import pytest
 import torch
 
-from b2ner_cli import backbone, model_files, prompts
+from b2ner_cli import backbone, model_files, prompts, training_attention
 from b2ner_cli.corpus import Asking, Group, Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.labels import LabelSet
@@ -41,6 +41,21 @@ def adapted(request, tmp_path_factory):
     return peft.get_peft_model(loaded.model.double(), config), loaded.tokenizer
 
 
+@pytest.fixture(params=["grouped", "masked"])
+def answer_loss(request, monkeypatch):
+    """Makes the loss with either attention: ours, or the model's own with one large mask."""
+
+    def make(network, candidates):
+        network.get_base_model().config._attn_implementation = "eager"
+        made = AnswerLoss(network, candidates)
+        assert made.grouped == (request.param == "grouped")
+        return made
+
+    if request.param == "masked":
+        monkeypatch.setattr(training_attention, "is_possible", lambda model: False)
+    return make
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
     return backbone.load_parts(model_files.locate(str(tiny_llama), "none"), torch.float32)[1]
@@ -48,11 +63,12 @@ def tokenizer(tiny_llama):
 
 def batch_of(groups, tokenizer):
     rows = [pack([group], tokenizer, 1000) for group in groups]
-    return collate(rows, tokenizer.pad, torch.device("cpu"))
+    return collate(rows, torch.device("cpu"))
 
 
-def one_by_one(network, groups, tokenizer):
+def one_by_one(network, groups, tokenizer, attention="eager"):
     """The loss as the stock model gives it for each document alone, averaged by token."""
+    network.get_base_model().config._attn_implementation = attention
     total, count = torch.zeros((), dtype=torch.double), 0
     for group in groups:
         for text, mentions in zip(group.texts, group.targets, strict=True):
@@ -73,9 +89,9 @@ def gradients(network, loss):
     return torch.autograd.grad(loss, trained)
 
 
-def test_packed_loss_and_gradients_are_those_of_documents_alone(adapted):
+def test_packed_loss_and_gradients_are_those_of_documents_alone(adapted, answer_loss):
     network, tokenizer = adapted
-    packed = AnswerLoss(network, 0)(batch_of(GROUPS, tokenizer), 0)
+    packed = answer_loss(network, 0)(batch_of(GROUPS, tokenizer), 0)
     alone = one_by_one(network, GROUPS, tokenizer)
     assert packed.item() == pytest.approx(alone.item(), abs=1e-5)
     pairs = zip(gradients(network, packed), gradients(network, alone), strict=True)
@@ -89,8 +105,8 @@ def test_packed_loss_and_gradients_are_those_of_documents_alone(adapted):
 def test_groups_in_one_row_train_as_in_rows_of_their_own(adapted):
     network, tokenizer = adapted
     cpu = torch.device("cpu")
-    together = collate([pack(GROUPS, tokenizer, 1000)], tokenizer.pad, cpu)
-    assert len(together.ids) == 1
+    together = collate([pack(GROUPS, tokenizer, 1000)], cpu)
+    assert together.rows == 1
     loss = AnswerLoss(network, 0)(together, 0)
     apart = AnswerLoss(network, 0)(batch_of(GROUPS, tokenizer), 0)
     assert loss.item() == pytest.approx(apart.item(), abs=1e-5)
@@ -110,7 +126,7 @@ def test_a_neighbour_changes_nothing(adapted):
     packed.sources[:-tail] = []
     packed.targets[:-tail] = []
     assert packed.targets == last
-    batch = collate([packed], tokenizer.pad, torch.device("cpu"))
+    batch = collate([packed], torch.device("cpu"))
     assert AnswerLoss(network, 0)(batch, 0).item() == pytest.approx(hidden.item(), abs=1e-5)
 
 
@@ -154,16 +170,20 @@ def test_too_long_documents_are_left_out_whole(tokenizer):
 
 def test_visibility(tokenizer):
     rows = [pack(GROUPS, tokenizer, 1000), pack(GROUPS[1:], tokenizer, 1000)]
-    assert len(rows[0].ids) != len(rows[1].ids)  # one of them is padded
-    batch = collate(rows, tokenizer.pad, torch.device("cpu"))
-    for row, seen in zip(rows, batch.visible[:, 0], strict=True):
+    seen = collate(rows, torch.device("cpu")).layout.visible()[0, 0]
+    begin = 0
+    for row in rows:
+        end = begin + len(row.ids)
+        assert not seen[begin:end, :begin].any()
+        assert not seen[begin:end, end:].any()
         for query, own in enumerate(row.segments):
             expected = [
                 key <= query and segment in (row.prefixes[query], own)
                 for key, segment in enumerate(row.segments)
             ]
-            assert seen[query].tolist() == expected + [False] * (len(seen) - len(row.ids))
-        assert seen.any(-1).all()  # a query that sees nothing would give NaN
+            assert seen[begin + query, begin:end].tolist() == expected
+        begin = end
+    assert begin == len(seen)
 
 
 # the sampled loss

@@ -115,7 +115,7 @@ from b2ner_cli.packing import AnswerLoss
 whole = AnswerLoss.forward
 
 def forward(self, batch, seed):
-    if len(batch.ids) > 1 and os.environ["RANK"] == "1":
+    if batch.rows > 1 and os.environ["RANK"] == "1":
         raise MemoryError
     return whole(self, batch, seed)
 

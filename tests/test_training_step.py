@@ -42,22 +42,22 @@ def parts(request):
     groups = [GROUPS, GROUPS[1:], GROUPS[:1], GROUPS[1:], GROUPS]
     step = Step(4, [pack(each, tokenizer, 1000) for each in groups], 11)
     assert len({len(row.targets) for row in step.rows}) == 3
-    return peft.get_peft_model(network, config), step, tokenizer.pad
+    return peft.get_peft_model(network, config), step
 
 
-def computed(module, step, pad, at_once):
-    loss, at_once = gradients(module, Accelerator(cpu=True), step, pad, at_once)
+def computed(module, step, at_once):
+    loss, at_once = gradients(module, Accelerator(cpu=True), step, at_once)
     return loss, [p.grad.clone() for p in module.parameters() if p.requires_grad], at_once
 
 
 @pytest.mark.parametrize("candidates", [0, 60])
 def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, candidates):
-    network, step, pad = parts
+    network, step = parts
     module = AnswerLoss(network, candidates)
-    loss, expected, _ = computed(module, step, pad, 0)
+    loss, expected, _ = computed(module, step, 0)
     assert max(gradient.abs().max() for gradient in expected) > 1e-3
     for at_once in (1, 2, 3, 4, 5, 9):
-        split, got, _ = computed(module, step, pad, at_once)
+        split, got, _ = computed(module, step, at_once)
         assert split == pytest.approx(loss, rel=1e-6)
         for one, other in zip(got, expected, strict=True):
             torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)
@@ -66,22 +66,22 @@ def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, candidates):
 @pytest.mark.parametrize("candidates", [0, 60])
 @pytest.mark.parametrize("mean_over", [1, 2])
 def test_means_of_rows_and_then_over_them(parts, candidates, mean_over):
-    network, step, pad = parts
+    network, step = parts
     module = AnswerLoss(network, candidates)
     groups = [step.rows[i : i + mean_over] for i in range(0, 5, mean_over)]
     alone = []
     for rows in groups:
-        batch = collate(rows, pad, torch.device("cpu"), step.rows)
+        batch = collate(rows, torch.device("cpu"), step.rows)
         count = sum(len(row.targets) for row in rows)
         batch = replace(batch, weights=torch.full((count,), 1 / count))
         alone.append(module(batch, step.number).item())
-    whole, _, _ = computed(module, step, pad, 0)
+    whole, _, _ = computed(module, step, 0)
     step = replace(step, mean_over=mean_over)
     assert sum(share * len(row.targets) for row, share in step.shared) == pytest.approx(1)
-    loss, expected, _ = computed(module, step, pad, 0)
+    loss, expected, _ = computed(module, step, 0)
     assert loss == pytest.approx(sum(alone) / len(groups), rel=1e-5)
     assert abs(loss - whole) > 1e-4  # rows have answers of different lengths
-    split, got, _ = computed(module, step, pad, 2)
+    split, got, _ = computed(module, step, 2)
     assert split == pytest.approx(loss, rel=1e-5)
     for one, other in zip(expected, got, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -96,11 +96,11 @@ def little_memory(monkeypatch, error, room, late=False):
         raise error
 
     def forward(self, batch, seed):
-        seen.append(len(batch.ids))
-        if len(batch.ids) > room and not late:
+        seen.append(batch.rows)
+        if batch.rows > room and not late:
             raise error
         loss = whole(self, batch, seed)
-        if len(batch.ids) > room:
+        if batch.rows > room:
             loss.register_hook(fail)
         return loss
 
@@ -111,11 +111,11 @@ def little_memory(monkeypatch, error, room, late=False):
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_rows_are_halved_until_they_fit(parts, monkeypatch, error, late):
-    network, step, pad = parts
+    network, step = parts
     module = AnswerLoss(network, 60)
-    loss, expected, _ = computed(module, step, pad, 0)
+    loss, expected, _ = computed(module, step, 0)
     seen = little_memory(monkeypatch, error, 2, late)
-    got, again, at_once = computed(module, step, pad, 0)
+    got, again, at_once = computed(module, step, 0)
     assert (seen, at_once) == ([5, 3, 2, 2, 1], 2)
     assert got == pytest.approx(loss, rel=1e-6)
     for one, other in zip(again, expected, strict=True):
@@ -123,34 +123,34 @@ def test_rows_are_halved_until_they_fit(parts, monkeypatch, error, late):
 
 
 def test_gradients_of_parts_before_the_one_that_failed_do_not_count(parts, monkeypatch):
-    network, step, pad = parts
+    network, step = parts
     module = AnswerLoss(network, 0)
-    _, expected, _ = computed(module, step, pad, 1)
+    _, expected, _ = computed(module, step, 1)
     whole, calls = AnswerLoss.forward, []
 
     def forward(self, batch, seed):
-        calls.append(len(batch.ids))
+        calls.append(batch.rows)
         if len(calls) == 2:
             raise MemoryError
         return whole(self, batch, seed)
 
     monkeypatch.setattr(AnswerLoss, "forward", forward)
-    _, got, at_once = computed(module, step, pad, 2)
+    _, got, at_once = computed(module, step, 2)
     assert (calls, at_once) == ([2, 2, 1, 1, 1, 1, 1], 1)
     assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
 
 
 def test_other_errors_are_not_taken_for_it(parts, monkeypatch):
-    network, step, pad = parts
+    network, step = parts
     little_memory(monkeypatch, RuntimeError("shapes do not match"), 2)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        gradients(AnswerLoss(network, 0), Accelerator(cpu=True), step, pad, 0)
+        gradients(AnswerLoss(network, 0), Accelerator(cpu=True), step, 0)
 
 
 # gradient checkpointing
 
 
-def kept(module, step, pad):
+def kept(module, step):
     """Loss and gradients, and the bytes that are kept from the forward to the backward pass."""
     sizes = {}
 
@@ -160,22 +160,22 @@ def kept(module, step, pad):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss, got, _ = computed(module, step, pad, 0)
+        loss, got, _ = computed(module, step, 0)
     return loss, got, sum(sizes.values())
 
 
 def test_checkpointing_gives_the_same_from_less_memory(parts):
-    network, step, pad = parts
+    network, step = parts
     module = AnswerLoss(network, 60)
-    loss, expected, much = kept(module, step, pad)
+    loss, expected, much = kept(module, step)
     _compute_again(network)
-    again, got, little = kept(module, step, pad)
+    again, got, little = kept(module, step)
     assert again == pytest.approx(loss, rel=1e-6)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
     assert little < 0.5 * much
     # and in parts, as when memory runs out
-    split, got, _ = computed(module, step, pad, 2)
+    split, got, _ = computed(module, step, 2)
     assert split == pytest.approx(loss, rel=1e-6)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers import AttentionInterface
+
+from b2ner_cli.attention import How, attend, weights
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
 
@@ -60,15 +61,6 @@ class Slots:
     def clear(self) -> None:
         """Give the memory back."""
         self.layers, self.rows, self.positions = [], 0, 0
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """What a model tells a layer's attention; `window` is how many positions back it sees."""
-
-    scaling: float
-    window: int | None
-    softcap: float | None
 
 
 class Step:
@@ -179,10 +171,10 @@ class _Single:
         together = asked.transpose(0, 1).reshape(heads, -1, size)  # (K, R G, D)
         shared = (together @ prefix_keys.mT).view(heads, rows, -1, length).transpose(0, 1)
         scores = torch.cat([shared, asked @ keys.mT], -1)  # (R, K, G, P + S)
-        weights = _weights(scores, self._hide(how.window), how)
-        shared = weights[..., :length].transpose(0, 1).reshape(heads, -1, length)
+        found = weights(scores, self._hide(how.window), how)
+        shared = found[..., :length].transpose(0, 1).reshape(heads, -1, length)
         out = (shared @ prefix_values).view(heads, rows, -1, size).transpose(0, 1)
-        return (out + weights[..., length:] @ values).reshape(rows, -1, size)
+        return (out + found[..., length:] @ values).reshape(rows, -1, size)
 
     def _hide(self, window: int | None) -> torch.Tensor:
         """What a row may not see, being other rows' or too far back. *Shape:* (R, 1, 1, P + S)"""
@@ -226,12 +218,7 @@ class _Several:
         rows, heads, length, size = asked.shape
         grouped = asked.reshape(rows, seen[0].shape[1], -1, size)  # (R, K, G U, D)
         hidden = self._hide(how.window).repeat(1, 1, grouped.shape[2] // length, 1)
-        if how.softcap is None:
-            found = functional.scaled_dot_product_attention(
-                grouped, seen[0], seen[1], attn_mask=~hidden, scale=how.scaling
-            )
-        else:
-            found = _weights(grouped @ seen[0].mT, hidden, how) @ seen[1]
+        found = attend(grouped, seen[0], seen[1], ~hidden, how)
         found = found.view(rows, heads, length, size)
         out[self._index[self._real]] = found.transpose(1, 2)[self._real]
 
@@ -248,15 +235,6 @@ def _unseen(places: torch.Tensor, prefix: int, reach: int, window: int | None) -
     keys = torch.arange(-prefix, reach, device=places.device)
     back = places[..., None] - keys
     return (back < 0) if window is None else (back < 0) | (back >= window)
-
-
-def _weights(scores: torch.Tensor, hidden: torch.Tensor, how: How) -> torch.Tensor:
-    """Attention weights, computed in float32 as the models' own code does."""
-    scores = scores * how.scaling
-    if how.softcap is not None:
-        scores = torch.tanh(scores / how.softcap) * how.softcap
-    scores = scores.masked_fill(hidden, -torch.inf)
-    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
 # What a model's layers call -----------------------------------------------------------------------

@@ -6,8 +6,8 @@
 
     trainer    Trainer with DataCollatorForSeq2Seq: a row for each document, padded to the longest
                of its step; the loss on the answer, the output head on all positions
-    ours       `b2ner train`: documents packed behind the prefix they share, the head on answer
-               positions only, against the batch's tokens and a sample of the vocabulary
+    ours       `b2ner train`: documents packed without padding behind the prefix they share, each
+               seeing these alone; the head on answer positions only, against the batch's tokens and a sample of the vocabulary
     parts      trainer, then one thing more at a time: answer positions only, the sample, the
                shared prefix
 
@@ -53,7 +53,7 @@ AGREE = 1e-3  # of the loss; the trainer reports it to four digits
 
 @dataclass(frozen=True)
 class Step:
-    """What one step took; `tokens` are those its rows hold, padding included."""
+    """What one step took; `tokens` are those its layers saw, padding included."""
 
     seconds: float
     cpu_seconds: float
@@ -145,8 +145,7 @@ def run_ours(model, picks, recipe, steps, folder):
     tokenizer = backbone.load_tokenizer(locate(model, "none"))
     rows = [[packing.pack(b, tokenizer, recipe.max_tokens) for b in bundles] for bundles in batches]
     sizes = [
-        (sum(row.documents for row in step), len(step) * max(len(row.ids) for row in step))
-        for step in rows
+        (sum(row.documents for row in step), sum(len(row.ids) for row in step)) for step in rows
     ]
     clock, losses = Clock(), []
 

@@ -1,0 +1,86 @@
+"""Attention by groups is attention under one large mask, with the same gradients."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from b2ner_cli import attention
+from b2ner_cli.training_attention import Layout, Segment, segments_of
+
+GROUPS = st.lists(
+    st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), max_size=4)), min_size=1, max_size=4
+)
+
+
+def numbered(groups):
+    """Numbers of segments and prefixes, a token each, of (prefix, documents) by their sizes."""
+    numbers, prefixes, count = [], [], 0
+    for prefix, documents in groups:
+        shared = count
+        for size in (prefix, *documents):
+            numbers += [count] * size
+            prefixes += [shared] * size
+            count += 1
+    return numbers, prefixes
+
+
+def dense(states, seen, how):
+    """Attention of all tokens under a mask, every head with keys of its own."""
+    queries, keys, values = (each.transpose(0, 1) for each in states)
+    copies = len(queries) // len(keys)
+    keys, values = (each.repeat_interleave(copies, 0) for each in (keys, values))
+    scores = queries @ keys.mT * how.scaling
+    if how.softcap is not None:
+        scores = torch.tanh(scores / how.softcap) * how.softcap
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    return (weights @ values).transpose(0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=GROUPS,
+    heads=st.sampled_from([(1, 1), (4, 1), (4, 2)]),
+    window=st.sampled_from([None, 1, 3, 8, 50]),
+    softcap=st.sampled_from([None, 2.0]),
+    seed=st.integers(0, 99),
+)
+def test_groups_attend_as_under_a_mask(groups, heads, window, softcap, seed):
+    numbers, prefixes = numbered(groups)
+    layout = Layout(segments_of(numbers, prefixes))
+    how = attention.How(0.3, window, softcap)
+    generator = torch.Generator().manual_seed(seed)
+    states = [
+        torch.randn(len(numbers), count, 8, generator=generator, dtype=torch.double)
+        for count in (heads[0], heads[1], heads[1])
+    ]
+    wanted = torch.randn(len(numbers), heads[0], 8, generator=generator, dtype=torch.double)
+
+    positions = []
+    for prefix, documents in groups:
+        positions += range(prefix)
+        for size in documents:
+            positions += range(prefix, prefix + size)
+    back = torch.tensor(positions)[:, None] - torch.tensor(positions)
+    seen = layout.visible()[0, 0]
+    if window is not None:
+        seen = seen & (back < window)
+
+    results = []
+    for run in (layout.attend, lambda given, how: dense(given, seen, how)):
+        given_states = [each.clone().requires_grad_() for each in states]
+        out = run(given_states, how)
+        results.append((out, *torch.autograd.grad((out * wanted).sum(), given_states)))
+    for ours, expected in zip(*results, strict=True):
+        # with a cap, weights are computed in float32 as the models' own code does
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_segments():
+    numbers, prefixes = numbered([(3, [2, 4]), (5, [1]), (2, [])])
+    assert segments_of(numbers, prefixes, 7) == [
+        Segment(3),
+        Segment(2, 7),
+        Segment(4, 7),
+        Segment(6),  # a prefix and its only document see the same
+        Segment(2),
+    ]
