@@ -6,8 +6,9 @@
 
     trainer    Trainer with DataCollatorForSeq2Seq: a row for each document, padded to the longest
                of its step; the loss on the answer, the output head on all positions
-    ours       `b2ner train`: documents packed without padding behind the prefix they share, each
-               seeing these alone; the head on answer positions only, against the batch's tokens and a sample of the vocabulary
+    ours       `b2ner train`: documents packed without padding behind the prefix they share, and
+               attention to these alone; the head on answer positions only, against the batch's
+               tokens and a sample of the vocabulary
     parts      trainer, then one thing more at a time: answer positions only, the sample, the
                shared prefix
 
