@@ -9,6 +9,7 @@ Which names a model's attention has is seen from its modules, not from what it i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
         target_modules=targets(network, recipe.targets),
         layers_to_transform=_layers(network, recipe.first_layer),
     )
-    adapted = peft.get_peft_model(network, config)
+    with warnings.catch_warnings():
+        # of the libraries among themselves: peft 0.21 reads what transformers 5.23 renamed
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        adapted = peft.get_peft_model(network, config)
     if from_adapter is not None:
         state = {}
         updates = adapters.read(from_adapter)
