@@ -50,7 +50,8 @@ def train(
         ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file, or a run.json, with the recipe's settings.")
+        Path | None,
+        typer.Option(help="TOML file with settings, or a run.json: its settings, model and sets."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -114,19 +115,24 @@ def train(
 
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.set_up_logging(quiet, verbose)
-    asked = [as_task(name) for name in task or ()]
+    before = training_run.Before.read(config)
+    asked = [as_task(name) for name in task or before.tasks]
     if examples and len(asked) > 1:
         raise UsageError("--examples are of one task", "leave them out, or name one --task")
     form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
     job = training_run.TrainJob(
         chosen_data(data, collection), output,
-        read_recipe(recipe, config, set_ or [], exact_reference), model or "mini",
-        only=only or (), config=for_training(tasks, config), from_adapter=from_adapter,
+        read_recipe(recipe, config, set_ or [], exact_reference), model or before.model or "mini",
+        only=only or before.only, config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
         shown=Shown(form.examples, described), tasks=asked, tensorboard=tensorboard,
         evaluation=EvalData(eval_data, eval_split, eval_limit) if eval_data else None,
     )  # fmt: skip
+    given = {"--from-adapter": from_adapter, "--label-map": label_map}
+    for option, said in before.again.items():
+        if not given.get(option, examples or descriptions):
+            console.warn(f"the run of {config} had {option} ({said}): give it to repeat that run")
     if seeds is not None:
         _train_seeds(job, seeds, quiet)
         return

@@ -20,9 +20,9 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from b2ner_cli import __version__, corpus, mini, runs, tasks, training_eval, training_folder
 from b2ner_cli.adapter_card import card, read_sources
@@ -32,7 +32,7 @@ from b2ner_cli.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.recipes import NOTHING, Recipe, Shown
 from b2ner_cli.settings import Settings
 from b2ner_cli.tagging import Options
-from b2ner_cli.templates import Task
+from b2ner_cli.templates import Task, as_task
 from b2ner_cli.training import Progress, Setup, Trained, decisive, is_first, train
 from b2ner_cli.training_eval import EvalData
 from b2ner_cli.training_folder import read_log
@@ -80,6 +80,41 @@ class TrainJob:
                 "descriptions of labels need a file and a share of the prompts",
                 "give both --descriptions FILE and --set described=0.3",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an earlier run had been told, for options that are not given this time.
+
+    `again` are the options that it had and that a run.json cannot hold: what they said in short.
+    """
+
+    model: str | None = None
+    only: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    again: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, config: Path | None) -> Self:
+        """Read a run.json; a recipe in TOML says nothing of this. Raises UsageError."""
+        if config is None or config.suffix != ".json":
+            return cls()
+        try:
+            record = json.loads(config.read_text(encoding="utf-8"))
+            names = record.get("label_names", {}).get("source", AS_GIVEN)
+            again = {
+                "--from-adapter": record.get("from_adapter"),
+                "--label-map": names if names != AS_GIVEN else "",
+                "--examples or --descriptions": "in its prompts" if "shown" in record else "",
+            }
+            return cls(
+                record.get("model"), tuple(map(str, record.get("only", ()))),
+                tuple(as_task(str(name)) for name in record.get("task", ())),
+                {option: str(said) for option, said in again.items() if said},
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "give a run.json that b2ner train wrote, or TOML"
+            raise UsageError(f"{config} holds no run: {error}", hint) from None
 
 
 def run(
@@ -203,6 +238,7 @@ def describe(
         "from_adapter": job.from_adapter.name if job.from_adapter else None,
         "stage_before": _record_of(job.from_adapter) if job.from_adapter else None,
         "only": list(job.only),
+        **({"task": list(job.tasks)} if job.tasks else {}),
         **({"shown": job.shown.digest} if job.shown != NOTHING else {}),
         **({"tasks": recorded} if recorded else {}),
         "recipe": dataclasses.asdict(job.recipe),

@@ -12,7 +12,7 @@ from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats.b2nerd import DataSet
 from b2ner_cli.recipes import Recipe, read_recipe
 from b2ner_cli.tasks import Entry, Part
-from b2ner_cli.training_run import TrainJob, run
+from b2ner_cli.training_run import Before, TrainJob, run
 from tests.scripted import ScriptedEngine, Shell
 from tests.test_corpus import row, rows, write
 
@@ -322,6 +322,29 @@ def test_a_run_json_gives_its_config_again(tmp_path):
     assert tasks.for_training(None, None) is None
 
 
+def test_a_run_json_says_what_the_run_was_told(tmp_path, data, tiny_llama):
+    shell = Shell(tmp_path)
+    tags = ["--task", "ner", "--only", "NER_en_zoo"]
+    command = ["train", "--data", str(data), "--device", "cpu", "--set", "epochs=0.1"]
+    first = shell.run([*command, "-m", str(tiny_llama), *tags, "-o", "first"])
+    assert first.code == 0, first.err
+    path = tmp_path / "first" / "run.json"
+    assert Before.read(path) == Before(str(tiny_llama), ("NER_en_zoo",), ("NER",))
+    second = shell.run([*command, "--config", "first/run.json", "--from-adapter", "first/adapter",
+                        "-o", "second"])  # fmt: skip
+    assert second.code == 0, second.err
+    record = json.loads((tmp_path / "second" / "run.json").read_text())
+    assert (record["only"], record["task"]) == (["NER_en_zoo"], ["NER"])
+    assert set(record["data"]) == {"NER_en_zoo"}
+    third = shell.run([*command, "--config", "second/run.json", "-o", "third"])
+    assert third.code == 0, third.err
+    assert "the run of second/run.json had --from-adapter (adapter): give it" in third.err
+    assert Before.read(tmp_path / "recipe.toml") == Before.read(None) == Before()
+    save(path, "[]")
+    with pytest.raises(UsageError, match=r"run\.json holds no run"):
+        Before.read(path)
+
+
 @pytest.mark.parametrize("content", ["[", "[]", '{"tasks": {"name": "x"}}', '{"tasks": 3}'])
 def test_a_run_json_that_is_none(tmp_path, content):
     path = tmp_path / "run.json"
@@ -392,8 +415,10 @@ def test_train_and_train_again_from_run_json(tmp_path, data, tiny_llama):
     assert "task config mine.json" in (tmp_path / "run/card.md").read_text()
 
     (tmp_path / "mine.json").unlink()
-    again = shell.run([*command, "-o", "again", "--config", "run/run.json"])
+    again = ["train", "--data", "data", "--device", "cpu", "-o", "again"]
+    again = shell.run([*again, "--config", "run/run.json"])  # the model is in it, too
     assert again.code == 0, again.err
+    assert "had --" not in again.err
     assert json.loads((tmp_path / "again/run.json").read_text())["tasks"] == record["tasks"]
     weights = "adapter/adapter_model.safetensors"
     assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "run" / weights).read_bytes()
