@@ -164,7 +164,9 @@ def write_model(source: Source, target: Path, dtype: str = "auto") -> str:
     if source.adapter:
         adapters.merge(network, source.adapter, wanted)
     with _folder(target) as work:
-        _as_llama(network, wanted).save_pretrained(work)
+        llama = _as_llama(network, wanted)
+        llama.generation_config.eos_token_id = list(tokenizer.stops)  # more than its own, maybe
+        llama.save_pretrained(work)
         tokenizer.hf.save_pretrained(work)
     name = str(wanted).removeprefix("torch.")
     return f"{target}: {source.name}{' with its adapter' if source.adapter else ''} as {name} Llama"

@@ -280,7 +280,10 @@ def _from_hub(
     if root := os.environ.get("B2NER_MODELS"):
         for local in (Path(root) / name, Path(root) / name.split("/")[1]):
             if local.is_dir():
-                reasons.append(f"{kind} {name}: {local}, because of B2NER_MODELS")
+                unseen = (
+                    f"; revision {stated or revision} not looked for" if stated or revision else ""
+                )
+                reasons.append(f"{kind} {name}: {local}, because of B2NER_MODELS{unseen}")
                 return local
     revision = stated or revision
     if revision is None and (revision := pinned(name)):

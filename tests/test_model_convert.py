@@ -131,6 +131,16 @@ def test_a_converted_models_tokenizer_says_the_same(tmp_path):
     assert (theirs.eos_token_id, theirs.pad_token_id) == (2, 2)
 
 
+def test_a_converted_model_ends_its_answers_where_the_original_does(tmp_path):
+    convert(BASE, tmp_path / "llama")
+    ends = [
+        backbone.load_parts(backbone.locate(str(folder), "none"), torch.float32)[1].stops
+        for folder in (BASE, tmp_path / "llama")
+    ]
+    assert len(ends[0]) == 2
+    assert ends[0] == ends[1]
+
+
 def test_merged_as_float32(tmp_path):
     model = random_model(tmp_path / "model", torch.bfloat16)
     adapter = random_adapter(tmp_path / "adapter", model)
