@@ -118,7 +118,7 @@ class _Block:
         grouped = asked.reshape(rows, shared, -1, size)  # (R, K, G U, D)
         seen = self._visible(how.window, heads // shared, asked.device)
         out = attention.attend(grouped, behind[0], behind[1], seen, how)
-        packed = out.view(rows, heads, width, size).transpose(1, 2).reshape(-1, heads, size)
+        packed = out.view(rows, heads, width, -1).transpose(1, 2).flatten(0, 1)
         found: tuple[torch.Tensor, ...] = packed.split(self._ends)[::2]
         return found
 

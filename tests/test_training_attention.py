@@ -40,20 +40,21 @@ def dense(states, seen, how):
 @given(
     groups=GROUPS,
     heads=st.sampled_from([(1, 1), (4, 1), (4, 2)]),
+    values=st.sampled_from([8, 6]),  # some models' values are of another size than their keys
     window=st.sampled_from([None, 1, 3, 8, 50]),
     softcap=st.sampled_from([None, 2.0]),
     seed=st.integers(0, 99),
 )
-def test_groups_attend_as_under_a_mask(groups, heads, window, softcap, seed):
+def test_groups_attend_as_under_a_mask(groups, heads, values, window, softcap, seed):
     numbers, prefixes = numbered(groups)
     layout = Layout(segments_of(numbers, prefixes))
     how = attention.How(0.3, window, softcap)
     generator = torch.Generator().manual_seed(seed)
     states = [
-        torch.randn(len(numbers), count, 8, generator=generator, dtype=torch.double)
-        for count in (heads[0], heads[1], heads[1])
+        torch.randn(len(numbers), count, size, generator=generator, dtype=torch.double)
+        for count, size in ((heads[0], 8), (heads[1], 8), (heads[1], values))
     ]
-    wanted = torch.randn(len(numbers), heads[0], 8, generator=generator, dtype=torch.double)
+    wanted = torch.randn(len(numbers), heads[0], values, generator=generator, dtype=torch.double)
 
     positions = []
     for prefix, documents in groups:
