@@ -110,6 +110,12 @@ def _settings(record: dict[str, Any]) -> list[str]:
             f"Trained in {len(stages)} stages, each from the one before: {', '.join(done)}.",
             "",
         ]
+    if averaged := record.get("averaged"):
+        lines += [
+            f"The weights are a mean: {averaged['share']:g} of the adapter {averaged['with']} and "
+            f"{1 - averaged['share']:g} of the last stage (`b2ner model average`).",
+            "",
+        ]
     numbers = [f"stage {n}" for n in range(1, len(stages) + 1)] if len(stages) > 1 else ["value"]
     lines += [f"| setting | {' | '.join(numbers)} |", "|---" * (len(stages) + 1) + "|"]
     for name in record["recipe"]:

@@ -83,3 +83,21 @@ def convert(
     )  # fmt: skip
     for line in done if not quiet else ():
         console.note(line)
+
+
+@app.command(epilog="b2ner model average stage-1/adapter stage-2/adapter mean")
+def average(
+    one: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    other: Annotated[Path, typer.Argument(help="Of another, whose rank and settings are kept.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write.")],
+    share: Annotated[float, typer.Option(help="What the first counts, between 0 and 1.")] = 0.5,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the mean of two adapters of one base, such as two stages of a training."""
+    from b2ner_cli import averaging
+
+    console.set_up_logging(quiet, 0)
+    said = averaging.average(one, other, target, share, force)
+    if not quiet:
+        console.note(said)

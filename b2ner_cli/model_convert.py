@@ -112,7 +112,7 @@ def write_adapter(source: Source, target: Path, layout: str = "llama") -> str:
         key = f"base_model.model.{update.module}"
         tensors[f"{key}.lora_A.weight"] = update.a.clone()  # shared storage cannot be saved
         tensors[f"{key}.lora_B.weight"] = update.b.contiguous()
-    with _folder(target) as work:
+    with replacing(target) as work:
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -163,7 +163,7 @@ def write_model(source: Source, target: Path, dtype: str = "auto") -> str:
     network, tokenizer = backbone.load_parts(source, stored if source.adapter else wanted)
     if source.adapter:
         adapters.merge(network, source.adapter, wanted)
-    with _folder(target) as work:
+    with replacing(target) as work:
         llama = _as_llama(network, wanted)
         llama.generation_config.eos_token_id = list(tokenizer.stops)  # more than its own, maybe
         llama.save_pretrained(work)
@@ -196,7 +196,7 @@ def _locate(source: str, model: str | None, revision: str | None, *, weights: bo
 
 
 @contextmanager
-def _folder(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place when all is written."""
     target = target.resolve()
     known = ("config.json", "adapter_config.json")

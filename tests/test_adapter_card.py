@@ -39,6 +39,13 @@ def test_card_lists_data_with_licences_and_scores():
     assert "| rank | 32 |" in text
 
 
+def test_the_card_of_a_mean_says_of_what():
+    averaged = {"with": "stage-1", "share": 0.25, "dropped": 0.01}
+    text = card({**RECORD, "averaged": averaged}, {})
+    assert "0.25 of the adapter stage-1 and 0.75 of the last stage" in text
+    assert "a mean" not in card(RECORD, {})
+
+
 def test_the_card_of_a_second_stage_shows_both():
     before = {**RECORD, "recipe": {"rank": 32, "seed": 23}, "documents": 500, "steps": 5}
     scores = {"datasets": {"NER_en_Zoo": {"f1": 0.5, "precision": 0.5, "recall": 0.5,
