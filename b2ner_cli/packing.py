@@ -273,7 +273,9 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
             every = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=batch.ids.device)
             masks = attention.masks(config, every, torch.zeros_like(every))
             return {"attention_mask": masks, "layout": batch.layout}
-        distance = batch.positions[:, None, :, None] - batch.positions[:, None, None, :]
+        distance = torch.zeros((), device=batch.ids.device)
+        if attention.window(config) is not None:
+            distance = batch.positions[:, None, :, None] - batch.positions[:, None, None, :]
         visible = batch.layout.visible().to(batch.ids.device)
         return {"attention_mask": attention.masks(config, visible, distance)}
 

@@ -10,6 +10,7 @@ block has those with none before them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +20,7 @@ import torch
 from transformers import AttentionInterface
 
 from b2ner_cli import attention
+from b2ner_cli.errors import ModelError
 
 GROUPED = "b2ner_grouped"  # the name under which transformers finds it
 
@@ -67,18 +69,18 @@ class Layout:
 def segments_of(numbers: Sequence[int], prefixes: Sequence[int], first: int = 0) -> list[Segment]:
     """The segments of tokens that bear the number of their own segment and of its prefix.
 
-    A prefix with one document behind it makes one segment with it: they see the same. `first` is
-    the place of the first of them in a layout.
+    A prefix makes one segment with the document behind it if that is its only one: they see the
+    same. `first` is the place of the first of them in a layout.
     """
     runs = [(own, len(list(run))) for own, run in groupby(zip(numbers, prefixes, strict=True))]
-    documents = [prefix for (number, prefix), _ in runs if number != prefix]
+    documents = Counter(prefix for (number, prefix), _ in runs if number != prefix)
     found: list[Segment] = []
     places: dict[int, int] = {}
     for (number, prefix), size in runs:
         if number == prefix:
             places[number] = len(found)
             found.append(Segment(size))
-        elif documents.count(prefix) == 1:
+        elif documents[prefix] == 1:
             found[places[prefix]] = Segment(found[places[prefix]].size + size)
         else:
             found.append(Segment(size, first + places[prefix]))
@@ -118,7 +120,8 @@ class _Block:
         grouped = asked.reshape(rows, shared, -1, size)  # (R, K, G U, D)
         seen = self._visible(how.window, heads // shared, asked.device)
         out = attention.attend(grouped, behind[0], behind[1], seen, how)
-        packed = out.view(rows, heads, width, -1).transpose(1, 2).flatten(0, 1)
+        # some kernels give their result in another order in memory, which a view cannot take
+        packed = out.reshape(rows, heads, width, -1).transpose(1, 2).flatten(0, 1)
         found: tuple[torch.Tensor, ...] = packed.split(self._ends)[::2]
         return found
 
@@ -164,6 +167,9 @@ def is_possible(model: Any) -> bool:
     )
 
 
+_SELECTIVE = ("s_aux", "indices", "block_indices")  # what such layers hand to attention
+
+
 def _grouped_attention(
     module: Any,
     query: torch.Tensor,
@@ -174,9 +180,19 @@ def _grouped_attention(
     layout: Layout,
     scaling: float | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one layer over a step. *Shapes:* (1, heads, tokens, head) in, heads third out"""
+    """Attention of one layer over a step. *Shapes:* (1, heads, tokens, head) in, heads third out
+
+    Raises ModelError for layers that decide themselves what is seen.
+    """
+    masked = attention_mask is not None and attention_mask.numel() > 1
+    if masked or any(more.get(name) is not None for name in _SELECTIVE):
+        raise ModelError(
+            f"{type(module).__name__} decides for itself what each token sees, which training "
+            "cannot do for many documents at once",
+            "train a model of another architecture",
+        )
     states = [each[0].transpose(0, 1) for each in (query, key, value)]
     window = attention.layer_window(module.config, module.layer_idx)
     how = attention.How(scaling or query.shape[-1] ** -0.5, window, softcap)

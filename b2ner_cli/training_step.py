@@ -60,7 +60,9 @@ def gradients(
     """
     mine = step.shared[accelerator.process_index :: accelerator.num_processes]
     while True:
-        loss, failed = _attempt(module, accelerator, step, _parts(mine, at_once))
+        # one mask over all rows would grow with the square of them
+        size = at_once if module.grouped else 1
+        loss, failed = _attempt(module, accelerator, step, _parts(mine, size))
         worst = _least(accelerator, failed)
         if not worst:
             return _summed(module, accelerator, loss), at_once

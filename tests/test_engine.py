@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import types
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer as Core
 from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
+from b2ner_cli import attention
 from b2ner_cli import backbone as backbones
 from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
@@ -115,6 +117,19 @@ def alone(load):
 
 
 # The same answers ---------------------------------------------------------------------------------
+
+
+def test_kernels_may_give_their_results_in_any_order_in_memory(load, monkeypatch):
+    def transposed(*given, **more):
+        found = torch.nn.functional.scaled_dot_product_attention(*given, **more)
+        return found.transpose(1, 2).contiguous().transpose(1, 2)
+
+    loaded = load("llama")
+    assert loaded.model.config.num_attention_heads > loaded.model.config.num_key_value_heads > 1
+    expected = answers(PackedEngine(loaded, max_answer=5), prompts())
+    kernels = types.SimpleNamespace(scaled_dot_product_attention=transposed)
+    monkeypatch.setattr(attention, "functional", kernels)
+    same(answers(PackedEngine(loaded, max_answer=5), prompts()), expected)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

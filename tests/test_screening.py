@@ -10,6 +10,10 @@ from b2ner_cli.engine import PackedEngine, screening
 from b2ner_cli.engine.screening import read_in_bytes
 from tests.test_engine import answers, prompts, same
 
+pytestmark = pytest.mark.skipif(
+    not screening._is_exact(), reason="this processor's products of bytes are not exact"
+)
+
 VOCABULARY = 3000
 
 
@@ -76,6 +80,16 @@ def test_where_all_are_alike_the_head_is_asked(value):
     assert read_in_bytes(weight).best(hidden, as_it_is) is None
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_row_of_no_numbers_has_the_head_asked_for_all(value):
+    make = torch.Generator().manual_seed(5)
+    hidden = torch.randn(3, 64, generator=make)
+    screen = read_in_bytes(torch.randn(VOCABULARY, 64, generator=make))
+    assert screen.best(hidden, as_it_is) is not None
+    hidden[1, 7] = value
+    assert screen.best(hidden, as_it_is) is None
+
+
 def test_a_head_of_zeros():
     assert read_in_bytes(torch.zeros(VOCABULARY, 64)).best(torch.ones(1, 64), as_it_is) is None
 
@@ -93,6 +107,23 @@ def test_small_heads_cards_and_half_precision_have_none():
     assert not screening.is_worth_it(large, "cuda")
     assert not screening.is_worth_it(large.bfloat16(), "cpu")
     assert not screening.is_worth_it(torch.nn.Linear(4, 1 << 23), "cpu")
+
+
+def test_processors_that_cut_sums_at_16_bits_have_none(monkeypatch):
+    def cut(one, other):
+        """What maddubs does: the first factor unsigned, sums of two products at most 2**15 - 1."""
+        pairs = ((one.long() + 128)[:, :, None] * other.long()).unflatten(1, (-1, 2)).sum(2)
+        return (pairs.clamp(-(1 << 15), (1 << 15) - 1).sum(1) - 128 * other.long().sum(0)).int()
+
+    large = torch.nn.Linear(4, 1 << 23, bias=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert screening.is_worth_it(large, "cpu")
+    screening._is_exact.cache_clear()
+    monkeypatch.setattr(torch, "_int_mm", cut)
+    try:
+        assert not screening.is_worth_it(large, "cpu")
+    finally:
+        screening._is_exact.cache_clear()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])

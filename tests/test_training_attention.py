@@ -1,11 +1,22 @@
 """Attention by groups is attention under one large mask, with the same gradients."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from b2ner_cli import attention
-from b2ner_cli.training_attention import Layout, Segment, segments_of
+from b2ner_cli.errors import ModelError
+from b2ner_cli.training_attention import (
+    Layout,
+    Segment,
+    _grouped_attention,
+    is_possible,
+    segments_of,
+)
 
 GROUPS = st.lists(
     st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), max_size=4)), min_size=1, max_size=4
@@ -85,3 +96,45 @@ def test_segments():
         Segment(6),  # a prefix and its only document see the same
         Segment(2),
     ]
+
+
+def transposed(*given, **more):
+    """Attention with its result in another order in memory, as some kernels for cards give it."""
+    found = functional.scaled_dot_product_attention(*given, **more)
+    return found.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def test_results_may_lie_in_memory_in_any_order(monkeypatch):
+    layout = Layout(segments_of(*numbered([(3, [2, 4]), (5, [1])])))
+    generator = torch.Generator().manual_seed(1)
+    states = [torch.randn(15, count, 8, generator=generator) for count in (4, 2, 2)]
+    how = attention.How(0.3, None, None)
+    expected = layout.attend(states, how)
+    kernels = SimpleNamespace(scaled_dot_product_attention=transposed)
+    monkeypatch.setattr(attention, "functional", kernels)
+    torch.testing.assert_close(layout.attend(states, how), expected)
+
+
+@pytest.mark.parametrize("more", [{"s_aux": torch.ones(1)}, {"mask": torch.ones(1, 1, 4, 4)}])
+def test_layers_that_choose_what_is_seen_are_refused(more):
+    states = [torch.zeros(1, 1, 4, 8)] * 3
+    mask = more.pop("mask", torch.ones(1, 1, 1, 1))
+    layout = Layout([Segment(4)])
+    with pytest.raises(ModelError, match="decides for itself what each token sees"):
+        _grouped_attention(torch.nn.Identity(), *states, mask, layout=layout, **more)
+
+
+def test_models_with_more_to_attention_than_a_mask_get_one():
+    def model(kinds=None, supports=True, sinks=False):
+        made = torch.nn.Module()
+        made.config = SimpleNamespace(layer_types=kinds)
+        made._supports_attention_backend = supports
+        if sinks:
+            made.sinks = torch.nn.Parameter(torch.zeros(4))
+        return made
+
+    assert is_possible(model())
+    assert is_possible(model(["full_attention", "sliding_attention"]))
+    assert not is_possible(model(["full_attention", "linear_attention"]))
+    assert not is_possible(model(supports=False))
+    assert not is_possible(model(sinks=True))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,6 +67,8 @@ class Screen:
             blocks.append(block)
             tops.append(top)
             totals.append(capped(block).logsumexp(1))
+        if not least.isfinite().all():
+            return None  # hidden states that are no numbers
         left, guesses = [], []
         least = capped(least)  # where a cap makes equals of several, all of them are left
         for part, block, top in zip(parts, blocks, tops, strict=True):
@@ -76,7 +79,7 @@ class Screen:
                 left.append(near + part.start)
                 guesses.append(block[:, near])
         if not left or sum(map(len, left)) > _MOST_LEFT * entries:
-            return None  # none are left of hidden states that are no numbers
+            return None
         tokens = torch.cat(left)
         real = capped(torch.nn.functional.linear(hidden, self.weight[tokens]))
         score, place = real.max(1)
@@ -113,7 +116,17 @@ def is_worth_it(head: Any, device: str) -> bool:
         and head.weight.dtype == torch.float32
         and head.weight.numel() >= _LEAST
         and "AVX512" in torch.backends.cpu.get_cpu_capability()
+        and _is_exact()
     )
+
+
+@cache
+def _is_exact() -> bool:
+    """Whether products of bytes are: without VNNI some processors cut sums of two at 16 bits."""
+    signs = torch.tensor([1, 1, -1, -1] * 64)
+    one, other = (127 * signs).repeat(32, 1), 127 * torch.stack([signs.abs()] * 32 + [signs] * 32)
+    found = torch._int_mm(one.to(torch.int8), other.to(torch.int8).t())
+    return bool(torch.equal(found.long(), one @ other.t()))
 
 
 def read_in_bytes(weight: torch.Tensor) -> Screen:
@@ -121,7 +134,8 @@ def read_in_bytes(weight: torch.Tensor) -> Screen:
     entries, size = weight.shape
     codes = torch.empty((entries, size), dtype=torch.int8)
     scales, lost = torch.empty(entries), torch.empty(entries)
-    units = weight.square().mean(0).sqrt().clamp(min=1e-12).rsqrt()
+    squares = sum(weight[at : at + _CODED].square().sum(0) for at in range(0, entries, _CODED))
+    units = (squares / entries).sqrt().clamp(min=1e-12).rsqrt()
     longest = 0.0
     for start in range(0, entries, _CODED):
         part = slice(start, start + _CODED)

@@ -219,7 +219,7 @@ class _Several:
         grouped = asked.reshape(rows, seen[0].shape[1], -1, size)  # (R, K, G U, D)
         hidden = self._hide(how.window).repeat(1, 1, grouped.shape[2] // length, 1)
         found = attend(grouped, seen[0], seen[1], ~hidden, how)
-        found = found.view(rows, heads, length, size)
+        found = found.reshape(rows, heads, length, size)  # of any order in memory
         out[self._index[self._real]] = found.transpose(1, 2)[self._real]
 
     def _hide(self, window: int | None) -> torch.Tensor:
