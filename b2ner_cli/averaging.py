@@ -3,7 +3,8 @@
 It often does better than both: what a stage learned, with less of what it forgot. Averaged are
 the changes to the weights, share * B1 A1 + (1 - share) * B2 A2, not their factors. That has the
 ranks of both; its largest singular values are kept, as many as the second adapter's rank, which
-is the nearest that a LoRA of this rank can come (Eckart and Young, 1936).
+is the nearest that a LoRA of this rank can come (Eckart and Young, 1936). What only the second
+changes, the first leaves as it was: a stage may train more layers than the one before.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ def average(one: Path, other: Path, target: Path, share: float = 0.5, force: boo
         raise OutputError(f"{target} exists", "choose another place, or --force to replace it")
     first = {update.module: update for update in adapters.read(one)}
     second = adapters.read(other)
-    if differing := _shapes(first.values()) ^ _shapes(second):
+    if differing := _shapes(first.values()) - _shapes(second):
         raise ModelError(
-            f"{one} and {other} do not change the same layers: {min(differing)[0]} differs",
-            "average adapters of one base that were trained with the same target and first_layer",
+            f"{other} does not change all the layers that {one} does: {min(differing)[0]} differs",
+            "average adapters of one base; name the one that changes more layers second",
         )
     tensors, lost, whole = {}, 0.0, 0.0
     for update in second:
-        mean, singular = _mean(first[update.module], update, share)
+        mean, singular = _mean(first.get(update.module) or _nothing(update), update, share)
         key = f"base_model.model.{update.module}"
         tensors[f"{key}.lora_A.weight"] = mean.a
         tensors[f"{key}.lora_B.weight"] = mean.b
@@ -61,6 +62,11 @@ def average(one: Path, other: Path, target: Path, share: float = 0.5, force: boo
 def _shapes(updates: Iterable[Update]) -> set[tuple[str, int, int]]:
     """Names of layers, and the sizes of what goes in and comes out."""
     return {(update.module, update.a.shape[1], update.b.shape[0]) for update in updates}
+
+
+def _nothing(like: Update) -> Update:
+    """An update of rank 0, which changes nothing."""
+    return replace(like, a=like.a[:0], b=like.b[:, :0])
 
 
 def _mean(one: Update, other: Update, share: float) -> tuple[Update, torch.Tensor]:

@@ -230,10 +230,10 @@ def collate(
 class AnswerLoss(nn.Module):  # type: ignore[misc]
     """A causal LM with its training loss: cross-entropy of the answer tokens, by their weights.
 
-    The output head is evaluated at answer positions only. With `candidates` > 0 it is evaluated
-    on the step's own tokens and that many random vocabulary entries; the random ones stand for
-    all the rest, each counted as often as it was unlikely to be drawn, which estimates the full
-    softmax without bias in its denominator.
+    Logits are computed at answer positions only. With `candidates` > 0 they are those of the
+    step's own tokens and that many random vocabulary entries; the random ones stand for all the
+    rest, each counted as often as it was unlikely to be drawn, which estimates the full softmax
+    without bias in its denominator. What of this a model allows, `training_probe.check` finds out.
     """
 
     def __init__(self, network: Any, candidates: int) -> None:
@@ -241,29 +241,36 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         self.network = network
         self.candidates = candidates
         causal = network.get_base_model()
+        self.stock_attention = causal.config._attn_implementation
         self.grouped = training_attention.is_possible(causal)
         if self.grouped:  # for good: layers that are computed again ask for it once more
             causal.config._attn_implementation = training_attention.GROUPED
 
+    def use_masks(self) -> None:
+        """Leave attention to the model's own, under one large mask."""
+        self.grouped = False
+        self.network.get_base_model().config._attn_implementation = self.stock_attention
+
     def forward(self, batch: Batch, seed: int) -> torch.Tensor:
         causal = self.network.get_base_model()
-        hidden = getattr(causal, causal.base_model_prefix)(
-            input_ids=batch.ids,
-            position_ids=batch.positions,
-            use_cache=False,
+        asked = {
+            "input_ids": batch.ids,
+            "position_ids": batch.positions,
+            "use_cache": False,
             **self._seen(causal.config, batch),
-        ).last_hidden_state
-        states = hidden[0, batch.sources]
-        head = causal.get_output_embeddings().weight
-        if not self.candidates or self.candidates >= head.shape[0]:
-            return _weighed(_cap(causal, states @ head.T).float(), batch.targets, batch.weights)
+        }
+        size = causal.get_output_embeddings().weight.shape[0]
+        if not self.candidates or self.candidates >= size:
+            scores = causal(**asked, logits_to_keep=batch.sources).logits[0].float()
+            return _weighed(scores, batch.targets, batch.weights)
+        hidden = getattr(causal, causal.base_model_prefix)(**asked).last_hidden_state
         own = batch.vocabulary
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(head.shape[0], (self.candidates,), generator=generator)
+        drawn = torch.randint(size, (self.candidates,), generator=generator)
         drawn = torch.unique(drawn).to(own.device)
         drawn = drawn[~torch.isin(drawn, own)]
-        scores = _cap(causal, states @ head[torch.cat([own, drawn])].T).float()
-        weight = (head.shape[0] - len(own)) / max(1, len(drawn))
+        scores = logits_of(causal, hidden[0, batch.sources], torch.cat([own, drawn]))
+        weight = (size - len(own)) / max(1, len(drawn))
         scores[:, len(own) :] += torch.tensor(weight).log()
         return _weighed(scores, torch.searchsorted(own, batch.targets), batch.weights)
 
@@ -281,9 +288,15 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
 
 
 def _weighed(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cross_entropy(scores, targets, reduction="none") @ weights
+    # a sum of products, as autocast would take `@` in bfloat16
+    return (nn.functional.cross_entropy(scores, targets, reduction="none") * weights).sum()
 
 
-def _cap(causal: Any, scores: torch.Tensor) -> torch.Tensor:
+def logits_of(causal: Any, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The logits of some tokens alone, for a model whose head is a matrix, with a cap or without.
+
+    *Shapes:* states (rows, hidden); tokens (tokens,); the result (rows, tokens), float32
+    """
+    scores = states @ causal.get_output_embeddings().weight[tokens].T
     cap = getattr(causal.config, "final_logit_softcapping", None)
-    return torch.tanh(scores / cap) * cap if cap else scores
+    return (torch.tanh(scores / cap) * cap if cap else scores).float()

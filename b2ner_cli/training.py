@@ -1,6 +1,6 @@
 """LoRA fine-tuning on the prompts that tagging uses.
 
-    picks -> groups -> rows of token ids -> loss on the answer tokens -> adapter on disk
+    picks -> groups -> rows of token ids, a step ahead -> loss on the answers -> adapter on disk
 
 Everything random follows from the seed and the step, so that a run which was killed goes on
 exactly where its last checkpoint stood. Devices are accelerate's matter.
@@ -13,10 +13,11 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +25,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from accelerate.utils.memory import clear_device_cache
 
-from b2ner_cli import backbone, checkpoints, corpus, lora
+from b2ner_cli import backbone, checkpoints, corpus, lora, training_probe
 from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.model_files import locate
@@ -34,6 +35,7 @@ from b2ner_cli.released import RELEASED
 from b2ner_cli.training_step import Step, gradients
 
 log = logging.getLogger("b2ner")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,13 @@ def train(
         ready(state.start)
     state.accelerator.wait_for_everyone()
     began = time.monotonic() - tally.seconds
-    for step, bundles in schedule.batches(state.start):
+    packed = (
+        (step, bundles, [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles])
+        for step, bundles in schedule.batches(state.start)
+    )
+    for step, bundles, rows in ahead(packed):
         if evaluate and step in ends:
             began += state.have_evaluated(step, evaluate, picks)
-        rows = [pack(bundle, tokenizer, recipe.max_tokens) for bundle in bundles]
         tally.see(bundles, rows)
         asked = Step(
             step, [row for row in rows if row.targets], recipe.seed * 1_000_003 + step,
@@ -140,6 +145,15 @@ def train(
     return tally.trained(picks, schedule.steps, state.accelerator.num_processes)
 
 
+def ahead(made: Iterator[T]) -> Iterator[T]:
+    """The same items, the next of which is made in the background while one is used."""
+    with ThreadPoolExecutor(1, "ahead") as background:
+        coming = background.submit(next, made, None)
+        while (item := coming.result()) is not None:
+            coming = background.submit(next, made, None)
+            yield item
+
+
 def _prepared(setup: Setup, tasks: str) -> tuple[_State, backbone.Tokenizer]:
     """All that is trained, where it was left if the run is resumed."""
     recipe = setup.recipe
@@ -159,6 +173,8 @@ def _prepared(setup: Setup, tasks: str) -> tuple[_State, backbone.Tokenizer]:
         weight_decay=recipe.weight_decay,
     )
     _place(module, accelerator.device)
+    with _fitting(module, accelerator.device):
+        training_probe.check(module)
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = 0, _Tally()
@@ -321,9 +337,16 @@ def _compute_again(network: Any) -> None:
 
 
 def _place(module: torch.nn.Module, device: torch.device) -> None:
-    try:
+    with _fitting(module, device):
         module.to(device)
-    except RuntimeError as error:
+
+
+@contextmanager
+def _fitting(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Turn a lack of memory before the first step into a ModelError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         size = sum(p.numel() * p.element_size() for p in module.parameters()) / 1e9

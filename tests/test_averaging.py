@@ -79,11 +79,24 @@ def test_the_record_says_what_was_averaged_and_forgets_scores(tmp_path):
     assert 0 < averaged["dropped"] < 1
 
 
+def test_layers_that_only_the_second_changes_are_unchanged_in_the_first(tmp_path):
+    (only, sizes), *_ = SIZES.items()
+    adapter(tmp_path / "one", 4, 8, 1, {only: sizes})
+    adapter(tmp_path / "two", 8, 8, 2)
+    averaging.average(tmp_path / "one", tmp_path / "two", tmp_path / "mean", 0.25)
+    two, mean = deltas(tmp_path / "two"), deltas(tmp_path / "mean")
+    (more,) = set(SIZES) - {only}
+    torch.testing.assert_close(mean[more], 0.75 * two[more], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(mean[only], 0.75 * two[only], atol=1e-2)
+
+
 def test_what_cannot_be_averaged(tmp_path):
     adapter(tmp_path / "one", 4, 8, 1)
     adapter(tmp_path / "two", 4, 8, 2, {"model.layers.0.mlp.up_proj": (24, 16)})
     places = (tmp_path / "one", tmp_path / "two", tmp_path / "mean")
-    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.down_proj differs"):
+    with pytest.raises(
+        ModelError, match=r"does not change all the layers .*layers\.1\.mlp\.down_proj differs"
+    ):
         averaging.average(*places)
     for share in (0, 1, float("nan")):
         with pytest.raises(UsageError, match="--share must be between 0 and 1"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from itertools import pairwise
 
 import peft
@@ -15,7 +16,7 @@ from b2ner_cli.corpus import Pick
 from b2ner_cli.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.recipes import Recipe
-from b2ner_cli.training import Setup, train, warm_cosine
+from b2ner_cli.training import Setup, ahead, train, warm_cosine
 from tests.tiny import tiny_adapter, tiny_model
 
 RECIPE = {
@@ -53,6 +54,24 @@ def undisturbed(tiny_llama, tmp_path_factory):
     seen = []
     trained = run(tiny_llama, out, checkpoint_every=2, report=seen.append)
     return out, trained, seen
+
+
+def test_the_next_step_is_made_while_one_is_used():
+    made = threading.Event()
+
+    def steps():
+        yield "first"
+        made.set()
+        yield "second"
+        raise ValueError("damaged")
+
+    found = ahead(steps())
+    assert next(found) == "first"
+    assert made.wait(10)  # nobody has asked for it yet
+    assert next(found) == "second"
+    with pytest.raises(ValueError, match="damaged"):
+        next(found)
+    assert list(ahead(iter([]))) == []
 
 
 def test_progress_and_summary(undisturbed):

@@ -96,6 +96,8 @@ def little_memory(monkeypatch, error, room, late=False):
         raise error
 
     def forward(self, batch, seed):
+        if not torch.is_grad_enabled():  # the model is only tried
+            return whole(self, batch, seed)
         seen.append(batch.rows)
         if batch.rows > room and not late:
             raise error

@@ -1,0 +1,157 @@
+"""Whether the packed loss of a model is its own: tried once, on a few tokens, before training.
+
+Not every architecture is a stack of layers under one mask with one matrix on top: heads may have a
+bias or a scale, states may stand beside attention, layers may not hand on what attention is told,
+and a window in a configuration may be one that no layer minds. Rather than list them, two
+documents behind one prefix go through both ways. What differs is trained in a plainer way, and a
+model for which none is right is refused: it would be trained on something else than its answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from b2ner_cli import attention
+from b2ner_cli.device_errors import is_device_failure, is_out_of_memory
+from b2ner_cli.errors import B2nerError, ModelError
+from b2ner_cli.packing import AnswerLoss, Row, collate, logits_of
+
+log = logging.getLogger("b2ner")
+
+_PREFIX, _OWNS, _SAID = 9, (14, 6), 4  # tokens: the prefix, each document's own, answers of them
+_WINDOW = 5  # of layers that slide, meanwhile: far less than these tokens
+_TOLERANCE = 1e-3  # of the loss or of logits, in float32; rounding is far below it
+
+
+def check(module: AnswerLoss) -> None:
+    """Have a model trained in the fastest way that is right; raise ModelError where none is.
+
+    A window that the configuration has and the layers ignore is taken out of it.
+    """
+    candidates, module.candidates = module.candidates, 0
+    with torch.no_grad(), _nothing_dropped(module):
+        why = first = _trouble(module)
+        if why and module.grouped:
+            module.use_masks()
+            why = _trouble(module)
+            if not why:
+                log.info("attention is the model's own, under one mask: %s", first)
+        if why:
+            raise ModelError(
+                f"this model cannot be trained on packed documents: {first}",
+                "take a causal model of plain attention layers, such as Llama, Qwen or Gemma",
+            )
+        if candidates and not _head_is_a_matrix(module):
+            log.info("the loss is over the whole vocabulary: the output head is no mere matrix")
+            candidates = 0
+    module.candidates = candidates
+
+
+def _trouble(module: AnswerLoss) -> str:
+    """Why packed documents would not be trained right, "" where they are."""
+    config = module.network.get_base_model().config
+    if attention.window(config) is None:
+        return _difference(module)
+    # windows are longer than these few tokens; of a shorter one it shows whether it is minded
+    with _window(config, _WINDOW):
+        why = _difference(module)
+    if not why:
+        return ""
+    with _window(config, None):
+        if _difference(module):
+            return why
+    log.info("the layers of this model see all that is before them, whatever sliding_window says")
+    config.sliding_window = None
+    return ""
+
+
+@contextmanager
+def _window(config: Any, size: int | None) -> Iterator[None]:
+    kept, config.sliding_window = config.sliding_window, size
+    try:
+        yield
+    finally:
+        config.sliding_window = kept
+
+
+@contextmanager
+def _nothing_dropped(module: AnswerLoss) -> Iterator[None]:
+    modes = {each: each.training for each in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, training in modes.items():
+            each.training = training
+
+
+def _difference(module: AnswerLoss) -> str:
+    """How packed loss and the model's own differ, "" where they do not."""
+    try:
+        packed, alone = _losses(module)
+    except Exception as error:
+        if isinstance(error, B2nerError) or is_out_of_memory(error) or is_device_failure(error):
+            raise
+        return f"{type(error).__name__}: {error}"  # whatever its code raises at this use of it
+    if abs(packed - alone) <= _TOLERANCE * abs(alone):  # NaN is not
+        return ""
+    return f"their loss would be {packed:.4g}, of each alone it is {alone:.4g}"
+
+
+def _losses(module: AnswerLoss) -> tuple[float, float]:
+    """The mean loss of the answers to two documents: packed, and by the model as it comes."""
+    prefix, *owns = _texts(module)
+    row = Row()
+    shared = row.append(prefix, 0, None)
+    for own in owns:
+        row.append(own[:-1], len(prefix), shared)
+        row.sources.extend(range(len(row.ids) - _SAID, len(row.ids)))
+        row.targets.extend(own[-_SAID:])
+    causal = module.network.get_base_model()
+    device = causal.get_output_embeddings().weight.device
+    packed = module(collate([row], device), 0)
+    alone = torch.zeros((), device=device)
+    with _stock_attention(module):
+        for own in owns:
+            prompt = torch.tensor([[*prefix, *own]], device=device)
+            logits = causal(input_ids=prompt, use_cache=False).logits[0].float()
+            said = logits[-_SAID - 1 : -1]
+            alone += functional.cross_entropy(said, prompt[0, -_SAID:], reduction="sum")
+    return packed.item(), alone.item() / len(row.targets)
+
+
+def _head_is_a_matrix(module: AnswerLoss) -> bool:
+    """Whether logits of some tokens can be computed without those of all."""
+    causal = module.network.get_base_model()
+    weight = causal.get_output_embeddings().weight
+    prompt = torch.tensor([_texts(module)[1]], device=weight.device)
+    with _stock_attention(module):
+        body = getattr(causal, causal.base_model_prefix)
+        states = body(input_ids=prompt, use_cache=False).last_hidden_state[0]
+        expected = causal(input_ids=prompt, use_cache=False).logits[0].float()
+    found = logits_of(causal, states, torch.arange(len(weight), device=weight.device))
+    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())
+
+
+def _texts(module: AnswerLoss) -> list[list[int]]:
+    """Tokens of the prefix, and of each document with its answer."""
+    vocabulary = len(module.network.get_base_model().get_output_embeddings().weight)
+    size = min(vocabulary, 1000)
+    ids = iter([(37 * place + 11) % size for place in range(_PREFIX + sum(_OWNS))])
+    return [[next(ids) for _ in range(length)] for length in (_PREFIX, *_OWNS)]
+
+
+@contextmanager
+def _stock_attention(module: AnswerLoss) -> Iterator[None]:
+    config = module.network.get_base_model().config
+    ours, config._attn_implementation = config._attn_implementation, module.stock_attention
+    try:
+        yield
+    finally:
+        config._attn_implementation = ours

@@ -1,0 +1,114 @@
+"""A model is trained on its own loss, in the fastest way that is right for it, or not at all."""
+
+import logging
+
+import pytest
+import torch
+import transformers
+
+from b2ner_cli import attention, backbone, lora, training_probe
+from b2ner_cli.errors import ModelError
+from b2ner_cli.model_files import locate
+from b2ner_cli.packing import AnswerLoss
+from b2ner_cli.recipes import Recipe
+from tests.test_packing import GROUPS, batch_of, gradients, one_by_one
+from tests.tiny import VOCABULARY, tiny_model
+
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    directory = tiny_model(tmp_path_factory.mktemp("model"))
+    return backbone.load_parts(locate(str(directory), "none"), torch.float32)[1]
+
+
+def loss_of(kind, candidates=400, **more):
+    """The training loss of a model with random weights, its biases and its LoRA included."""
+    config = getattr(transformers, kind)(**COMMON, **more)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = transformers.AutoModelForCausalLM.from_config(config)
+        adapted = lora.put_on(network, Recipe(rank=2, dropout=0.5))
+        for name, parameter in adapted.named_parameters():
+            if name.endswith("bias") or "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+    return AnswerLoss(adapted, candidates)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "grouped", "candidates"),
+    [
+        ("LlamaConfig", {}, True, 400),
+        ("Gemma3TextConfig", {"head_dim": 12, "sliding_window": 64}, True, 400),
+        ("PhiConfig", {}, True, 0),  # a head with a bias
+        ("CohereConfig", {}, True, 0),  # logits are scaled
+        ("GraniteConfig", {"logits_scaling": 4.0}, True, 0),
+        ("NemotronConfig", {}, False, 400),  # its layers hand nothing on to attention
+    ],
+)
+def test_the_fastest_way_that_is_right(tokenizer, kind, more, grouped, candidates):
+    module = loss_of(kind, **more)
+    training_probe.check(module)
+    assert (module.grouped, module.candidates) == (grouped, candidates)
+    assert module.training and any(
+        each.training for each in module.modules() if isinstance(each, torch.nn.Dropout)
+    )
+
+    module.eval()
+    module.candidates = 0
+    network = module.network
+    packed = module(batch_of(GROUPS, tokenizer), 0)
+    found = gradients(network, packed)
+    alone = one_by_one(network, GROUPS, tokenizer, "sdpa")
+    assert packed.item() == pytest.approx(alone.item(), rel=1e-4)
+    for got, expected in zip(found, gradients(network, alone), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_a_window_that_no_layer_minds_is_dropped(caplog):
+    caplog.set_level(logging.INFO, "b2ner")
+    module = loss_of("OlmoConfig", sliding_window=64)
+    config = module.network.get_base_model().config
+    assert attention.window(config) == 64
+    training_probe.check(module)
+    assert config.sliding_window is None and module.grouped
+    assert "whatever sliding_window says" in caplog.text
+
+
+def test_a_window_that_layers_mind_stays():
+    module = loss_of("MistralConfig", sliding_window=64)
+    training_probe.check(module)
+    assert module.network.get_base_model().config.sliding_window == 64
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("JambaConfig", {"use_mamba_kernels": False}),  # states beside attention
+        ("MptConfig", {"d_model": 48, "n_heads": 4, "n_layers": 2}),  # biases by distance
+    ],
+)
+def test_a_model_that_no_way_is_right_for_is_refused(kind, more):
+    with pytest.raises(ModelError, match="cannot be trained on packed documents") as caught:
+        training_probe.check(loss_of(kind, **more))
+    assert "Llama" in caught.value.hint
+
+
+def test_lack_of_memory_is_not_taken_for_a_trait_of_the_model(monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module = loss_of("LlamaConfig")
+    monkeypatch.setattr(module, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        training_probe.check(module)
