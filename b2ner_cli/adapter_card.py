@@ -15,6 +15,13 @@ _GEMMA = (
 )
 
 
+# Keys of a record, their titles, and what the model knows of these sets.
+_SCORED = (
+    ("heldout", "Held-out scores", "None of these sets was trained on."),
+    ("in_domain", "In-domain scores", "Of these sets other splits were trained on."),
+)
+
+
 def read_sources(data: Path) -> dict[str, dict[str, str]]:
     """Licence and source of each set, from a Markdown table DATASETS.md in or above the folder.
 
@@ -63,11 +70,12 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         "",
         *_settings(record),
     ]
-    for name, how in (("heldout", "free greedy"), ("heldout_constrained", "constrained")):
-        if scores := record.get(name):
-            counted = record.get("heldout_documents", "all documents of each test split")
-            title = f"## Held-out scores, {how} decoding"
-            lines += ["", title, "", f"On {counted}.", "", *_scores(scores)]
+    for kind, title, known in _SCORED:
+        for name, how in ((kind, "free greedy"), (f"{kind}_constrained", "constrained")):
+            if scores := record.get(name):
+                counted = record.get(f"{kind}_documents", "all documents of each test split")
+                head = f"## {title}, {how} decoding"
+                lines += ["", head, "", f"On {counted}.", "", *_scores(scores, known)]
     lines += [
         "",
         "## Training data",
@@ -110,12 +118,15 @@ def _settings(record: dict[str, Any]) -> list[str]:
             f"Trained in {len(stages)} stages, each from the one before: {', '.join(done)}.",
             "",
         ]
-    if averaged := record.get("averaged"):
-        lines += [
-            f"The weights are a mean: {averaged['share']:g} of the adapter {averaged['with']} and "
-            f"{1 - averaged['share']:g} of the last stage (`b2ner model average`).",
-            "",
-        ]
+    for number, each in enumerate(stages, 1):
+        if averaged := each.get("averaged"):
+            after = f"after stage {number} " if len(stages) > 1 else ""
+            lines += [
+                f"The weights {after}are a mean: {averaged['share']:g} of the adapter "
+                f"{averaged['with']} and {1 - averaged['share']:g} of what training came to "
+                "(`b2ner model average`).",
+                "",
+            ]
     numbers = [f"stage {n}" for n in range(1, len(stages) + 1)] if len(stages) > 1 else ["value"]
     lines += [f"| setting | {' | '.join(numbers)} |", "|---" * (len(stages) + 1) + "|"]
     for name in record["recipe"]:
@@ -138,10 +149,11 @@ def _task_config(chosen: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scores(report: dict[str, Any]) -> list[str]:
+def _scores(report: dict[str, Any], known: str) -> list[str]:
+    f1 = [scores["f1"] for scores in report["datasets"].values()]
     lines = [
         "Metric of the paper (set of label and surface, micro F1 a set), the sets' own label names "
-        "verbatim. None of these sets was trained on.",
+        f"verbatim. {known} Mean F1 {100 * sum(f1) / max(1, len(f1)):.1f}.",
         "",
         "| data set | F1 | precision | recall | mentions not in the text | labels not asked for |",
         "|---|---|---|---|---|---|",

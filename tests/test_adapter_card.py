@@ -42,8 +42,27 @@ def test_card_lists_data_with_licences_and_scores():
 def test_the_card_of_a_mean_says_of_what():
     averaged = {"with": "stage-1", "share": 0.25, "dropped": 0.01}
     text = card({**RECORD, "averaged": averaged}, {})
-    assert "0.25 of the adapter stage-1 and 0.75 of the last stage" in text
+    assert "The weights are a mean: 0.25 of the adapter stage-1 and 0.75 of what" in text
     assert "a mean" not in card(RECORD, {})
+    text = card({**RECORD, "stage_before": {**RECORD, "averaged": averaged}}, {})
+    assert "The weights after stage 1 are a mean" in text
+
+
+def test_scores_of_sets_that_were_trained_on_are_called_so():
+    scores = {
+        "f1": 0.25,
+        "precision": 0.3,
+        "recall": 0.2,
+        "unlocated": 0.05,
+        "invalid_labels": None,
+    }
+    other = {**scores, "f1": 0.75}
+    report = {"datasets": {"NER_en_Zoo": scores, "NER_de_Zoo": other}}
+    record = {**RECORD, "in_domain": report, "in_domain_documents": "the first 9 documents"}
+    text = card(record, {})
+    assert "## In-domain scores, free greedy decoding\n\nOn the first 9 documents." in text
+    assert "other splits were trained on. Mean F1 50.0." in text
+    assert "Held-out" not in text
 
 
 def test_the_card_of_a_second_stage_shows_both():

@@ -223,10 +223,17 @@ def measure(model, picks, recipe, options):
         for number in range(options.rounds):
             for name, chosen in ours.items():
                 taken, *_ = run_ours(model, picks, chosen, steps, out / f"{number} {name}")
-                spent[name] += taken
+                note(spent, name, number, taken)
             taken, _ = run_trainer(model, picks, recipe, steps, lora, out / "trainer")
-            spent["trainer"] += taken
+            note(spent, "trainer", number, taken)
     return spent, (exact, first)
+
+
+def note(spent, name, number, taken):
+    """Keep the steps of a round, and say on stderr how it goes."""
+    spent[name] += taken
+    seconds = statistics.median(step.seconds for step in taken)
+    print(f"round {number + 1}, {name}: {seconds:.1f} seconds a step", file=sys.stderr, flush=True)
 
 
 def summary(spent):
