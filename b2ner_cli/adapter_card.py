@@ -18,7 +18,7 @@ _GEMMA = (
 # Keys of a record, their titles, and what the model knows of these sets.
 _SCORED = (
     ("heldout", "Held-out scores", "None of these sets was trained on."),
-    ("in_domain", "In-domain scores", "Of these sets other splits were trained on."),
+    ("in_domain", "In-domain scores", "Other splits of them, or sets like them, were trained on."),
 )
 
 
@@ -66,6 +66,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         "",
         *(_label_map(names) if (names := record.get("label_names", {})).get("renamed") else ()),
         *(_task_config(chosen) if (chosen := record.get("tasks")) else ()),
+        *(("## What to expect", "", about, "") if (about := record.get("about")) else ()),
         "## Settings",
         "",
         *_settings(record),
@@ -76,21 +77,30 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
                 counted = record.get(f"{kind}_documents", "all documents of each test split")
                 head = f"## {title}, {how} decoding"
                 lines += ["", head, "", f"On {counted}.", "", *_scores(scores, known)]
-    lines += [
-        "",
-        "## Training data",
-        "",
-        "| data set | documents | of | licence | source |",
-        "|---|---|---|---|---|",
-    ]
-    for name, counts in record["data"].items():
+    return "\n".join([*lines, "", "## Training data", "", *_data(_stages(record), sources)]) + "\n"
+
+
+def _stages(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of all stages, the first stage first."""
+    before = record.get("stage_before")
+    return [*(_stages(before) if before else ()), record]
+
+
+def _data(stages: list[dict[str, Any]], sources: dict[str, dict[str, str]]) -> list[str]:
+    """How many documents of each set were trained on, in all stages together."""
+    names = dict.fromkeys(name for stage in stages for name in stage["data"])
+    several = ", all stages" if len(stages) > 1 else ""
+    lines = [f"| data set | documents{several} | of | licence | source |", "|---|---|---|---|---|"]
+    for name in names:
+        found = [stage["data"][name] for stage in stages if name in stage["data"]]
+        trained = sum(counts["documents"] for counts in found)
         # what is asked of a set of events is not what its folder is called
         source = sources.get(name) or sources.get("EE_" + name.partition("_")[2], {})
         lines.append(
-            f"| {name} | {counts['documents']:,} | {counts['read']:,} | "
+            f"| {name} | {trained:,} | {found[-1]['read']:,} | "
             f"{source.get('licence', 'not stated')} | {source.get('source', 'not stated')} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _abilities(record: dict[str, Any]) -> str:
@@ -104,12 +114,7 @@ def _abilities(record: dict[str, Any]) -> str:
 
 def _settings(record: dict[str, Any]) -> list[str]:
     """The settings of every stage, the first stage first."""
-    stages: list[dict[str, Any]] = []
-    stage: dict[str, Any] | None = record
-    while stage:
-        stages.insert(0, stage)
-        stage = stage.get("stage_before")
-    lines = []
+    stages, lines = _stages(record), []
     if note := record.get("note"):
         lines += [note, ""]
     if len(stages) > 1:

@@ -61,8 +61,11 @@ def test_scores_of_sets_that_were_trained_on_are_called_so():
     record = {**RECORD, "in_domain": report, "in_domain_documents": "the first 9 documents"}
     text = card(record, {})
     assert "## In-domain scores, free greedy decoding\n\nOn the first 9 documents." in text
-    assert "other splits were trained on. Mean F1 50.0." in text
+    assert "or sets like them, were trained on. Mean F1 50.0." in text
     assert "Held-out" not in text
+    assert "## What to expect\n\nPlain names.\n\n## Settings" in card(
+        {**RECORD, "about": "Plain names."}, {}
+    )
 
 
 def test_the_card_of_a_second_stage_shows_both():
@@ -82,6 +85,7 @@ def test_the_card_of_a_second_stage_shows_both():
     assert "2 stages, each from the one before: 500 documents in 5 steps, 1,200" in text
     assert "| setting | stage 1 | stage 2 |" in text
     assert "| seed | 23 | 24 |" in text
+    assert "| NER_en_Zoo | 2,400 | 3,000 |" in text  # of both stages
     assert "| noise |  | 0.25 |" in text  # a setting that the first stage did not know
     assert "scores, free greedy decoding" in text
     assert "scores, constrained decoding" in text

@@ -15,6 +15,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -308,8 +309,8 @@ class PackedEngine:
             input_ids=torch.tensor([list(ids)], device=device),
             position_ids=positions[None],
             attention_mask=attention.masks(self._config, distance >= 0, distance),
-            past_key_values=capture,
             use_cache=True,
+            **{_cache_argument(self._body): capture},
         )
         return Prefix(capture.layers, len(ids))
 
@@ -349,6 +350,12 @@ def _close_up(slots: Slots, active: list[Row], holes: Sequence[int]) -> None:
 
 def _grown(positions: int) -> int:
     return -(-positions // _GROWTH) * _GROWTH
+
+
+def _cache_argument(body: Any) -> str:
+    """What a model calls the argument that keeps its keys and values."""
+    known = signature(body.forward).parameters  # `cache` from transformers 5.24 on
+    return "cache" if "cache" in known else "past_key_values"
 
 
 class _Capture:
