@@ -91,7 +91,7 @@ def search(
     if meaning:
         from b2ner_cli import backbone, label_meaning
 
-        loaded = backbone.load(model, adapter, device=device)
+        loaded = backbone.load(model, adapter or "none", device=device)
         hits = label_meaning.search(query, known, limit, loaded)
     else:
         hits = taxonomy.search(query, known, limit)

@@ -3,7 +3,8 @@
 A model that reads `The words "music band" mean in one word: "` holds, at its last token, what it
 would say next; labels whose state there points the same way mean the same to it. The mean of all
 labels is taken off first, as it says only that something is a label. One short prompt a label:
-seconds on a CPU with `mini`.
+seconds on a CPU with `mini`. Ask a model without its adapter: training to tag takes away from what
+it knows of other words.
 """
 
 from __future__ import annotations
