@@ -89,7 +89,7 @@ def _stages(record: dict[str, Any]) -> list[dict[str, Any]]:
 def _data(stages: list[dict[str, Any]], sources: dict[str, dict[str, str]]) -> list[str]:
     """How many documents of each set were trained on, in all stages together."""
     names = dict.fromkeys(name for stage in stages for name in stage["data"])
-    several = ", all stages" if len(stages) > 1 else ""
+    several = ", repeats counted" if len(stages) > 1 else ""
     lines = [f"| data set | documents{several} | of | licence | source |", "|---|---|---|---|---|"]
     for name in names:
         found = [stage["data"][name] for stage in stages if name in stage["data"]]

@@ -24,6 +24,12 @@ from b2ner_cli.adapters import Update
 from b2ner_cli.errors import ModelError, OutputError, UsageError
 from b2ner_cli.model_convert import replacing
 
+_OF_THE_ADAPTER = (
+    "heldout", "heldout_constrained", "heldout_documents",
+    "in_domain", "in_domain_constrained", "in_domain_documents",
+    "about", "note",
+)  # fmt: skip
+
 
 def average(one: Path, other: Path, target: Path, share: float = 0.5, force: bool = False) -> str:
     """Write the mean of two adapters, settings and dtype of the second; one line about it.
@@ -40,7 +46,7 @@ def average(one: Path, other: Path, target: Path, share: float = 0.5, force: boo
     if differing := _shapes(first.values()) - _shapes(second):
         raise ModelError(
             f"{other} does not change all the layers that {one} does: {min(differing)[0]} differs",
-            "average adapters of one base; name the one that changes more layers second",
+            "average adapters of one base; the second may change more layers, not fewer",
         )
     tensors, lost, whole = {}, 0.0, 0.0
     for update in second:
@@ -99,7 +105,7 @@ def _write(
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
         if (other / "run.json").is_file():
             record = json.loads((other / "run.json").read_text(encoding="utf-8"))
-            record.pop("heldout", None)  # scores of the adapter that it was
-            record.pop("heldout_constrained", None)
+            for name in _OF_THE_ADAPTER:  # what was said of the adapter that it was
+                record.pop(name, None)
             text = json.dumps({**record, "averaged": said}, indent=1, ensure_ascii=False)
             (work / "run.json").write_text(text + "\n", encoding="utf-8")

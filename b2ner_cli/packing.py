@@ -241,7 +241,8 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         self.network = network
         self.candidates = candidates
         causal = network.get_base_model()
-        self.stock_attention = causal.config._attn_implementation
+        known = causal.config._attn_implementation
+        self.stock_attention = "eager" if known == training_attention.GROUPED else known
         self.grouped = training_attention.is_possible(causal)
         if self.grouped:  # for good: layers that are computed again ask for it once more
             causal.config._attn_implementation = training_attention.GROUPED

@@ -69,7 +69,8 @@ def test_no_adapter_of_the_rank_is_nearer_to_the_exact_mean(tmp_path):
 def test_the_record_says_what_was_averaged_and_forgets_scores(tmp_path):
     adapter(tmp_path / "one", 4, 8, 1)
     adapter(tmp_path / "two", 4, 8, 2)
-    record = {"model": "mini", "constrain": True, "heldout": {}, "heldout_constrained": {}}
+    scored = ("heldout", "heldout_constrained", "in_domain", "in_domain_documents", "about")
+    record = {"model": "mini", "constrain": True, **dict.fromkeys(scored, "of the second")}
     (tmp_path / "two" / "run.json").write_text(json.dumps(record))
     averaging.average(tmp_path / "one", tmp_path / "two", tmp_path / "mean", 0.25)
     found = json.loads((tmp_path / "mean" / "run.json").read_text())

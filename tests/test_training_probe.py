@@ -50,6 +50,7 @@ def loss_of(kind, candidates=400, **more):
     [
         ("LlamaConfig", {}, True, 400),
         ("Gemma3TextConfig", {"head_dim": 12, "sliding_window": 64}, True, 400),
+        ("Gemma2Config", {"head_dim": 12}, True, 400),  # caps on attention and logits
         ("PhiConfig", {}, True, 0),  # a head with a bias
         ("CohereConfig", {}, True, 0),  # logits are scaled
         ("GraniteConfig", {"logits_scaling": 4.0}, True, 0),
@@ -69,7 +70,7 @@ def test_the_fastest_way_that_is_right(tokenizer, kind, more, grouped, candidate
     network = module.network
     packed = module(batch_of(GROUPS, tokenizer), 0)
     found = gradients(network, packed)
-    alone = one_by_one(network, GROUPS, tokenizer, "sdpa")
+    alone = one_by_one(network, GROUPS, tokenizer, module.stock_attention)
     assert packed.item() == pytest.approx(alone.item(), rel=1e-4)
     for got, expected in zip(found, gradients(network, alone), strict=True):
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-3)
@@ -81,7 +82,7 @@ def test_a_window_that_no_layer_minds_is_dropped(caplog):
     config = module.network.get_base_model().config
     assert attention.window(config) == 64
     training_probe.check(module)
-    assert config.sliding_window is None and module.grouped
+    assert config.sliding_window > config.max_position_embeddings and module.grouped
     assert "whatever sliding_window says" in caplog.text
 
 
@@ -94,7 +95,10 @@ def test_a_window_that_layers_mind_stays():
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("JambaConfig", {"use_mamba_kernels": False}),  # states beside attention
+        (
+            "JambaConfig",
+            {"use_mamba_kernels": False, "attn_layer_offset": 1, "attn_layer_period": 2},
+        ),  # states beside attention
         ("MptConfig", {"d_model": 48, "n_heads": 4, "n_layers": 2}),  # biases by distance
     ],
 )
