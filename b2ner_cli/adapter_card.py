@@ -15,11 +15,18 @@ _GEMMA = (
 )
 
 
-# Keys of a record, their titles, and what the model knows of these sets.
+# Keys of a record, their titles, and whether these sets were trained on.
 _SCORED = (
     ("heldout", "Held-out scores", "None of these sets was trained on."),
     ("in_domain", "In-domain scores", "Other splits of them, or sets like them, were trained on."),
 )
+
+
+def without_scores(record: dict[str, Any]) -> dict[str, Any]:
+    """A run's record but for what it says of the adapter that the run ended with."""
+    ends = ("", "_constrained", "_documents")
+    said = {f"{kind}{end}" for kind, *_ in _SCORED for end in ends} | {"about", "note"}
+    return {key: value for key, value in record.items() if key not in said}
 
 
 def read_sources(data: Path) -> dict[str, dict[str, str]]:
@@ -54,22 +61,24 @@ def read_sources(data: Path) -> dict[str, dict[str, str]]:
 
 def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
     """The adapter's card: what it is, what it was trained on, how it scored."""
+    stages = _stages(record)
     lines = [
         f"# LoRA adapter for {record['model']}",
         "",
-        f"Answers the B2NER {_abilities(record)}. Trained by `b2ner train`.",
+        f"Answers the B2NER {_abilities(stages)}. Trained by `b2ner train`.",
         "",
         *(_GEMMA if record["model"] == mini.NAME else ()),
-        f"{record['documents']:,} documents, {record['steps']:,} steps, mean loss of the last 50 "
+        f"{sum(stage['documents'] for stage in stages):,} documents, "
+        f"{sum(stage['steps'] for stage in stages):,} steps, mean loss of the last 50 "
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
         f"transformers {record['transformers']}.",
         "",
         *(_label_map(names) if (names := record.get("label_names", {})).get("renamed") else ()),
-        *(_task_config(chosen) if (chosen := record.get("tasks")) else ()),
+        *(_task_config(chosen, stages) if (chosen := record.get("tasks")) else ()),
         *(("## What to expect", "", about, "") if (about := record.get("about")) else ()),
         "## Settings",
         "",
-        *_settings(record),
+        *_settings(record, stages),
     ]
     for kind, title, known in _SCORED:
         for name, how in ((kind, "free greedy"), (f"{kind}_constrained", "constrained")):
@@ -77,7 +86,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
                 counted = record.get(f"{kind}_documents", "all documents of each test split")
                 head = f"## {title}, {how} decoding"
                 lines += ["", head, "", f"On {counted}.", "", *_scores(scores, known)]
-    return "\n".join([*lines, "", "## Training data", "", *_data(_stages(record), sources)]) + "\n"
+    return "\n".join([*lines, "", "## Training data", "", *_data(stages, sources)]) + "\n"
 
 
 def _stages(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,18 +112,19 @@ def _data(stages: list[dict[str, Any]], sources: dict[str, dict[str, str]]) -> l
     return lines
 
 
-def _abilities(record: dict[str, Any]) -> str:
+def _abilities(stages: list[dict[str, Any]]) -> str:
     """The prompts an adapter was trained on, by the tasks that its data sets' names begin with."""
-    tasks = sorted({name.partition("_")[0] for name in record["data"]} - {"NER"})
+    known = {name.partition("_")[0] for stage in stages for name in stage["data"]}
+    tasks = sorted(known - {"NER"})
     if not tasks:
         return "named entity prompts (English, Chinese, German, Spanish and Dutch templates)"
-    named = ["NER"] if any(name.startswith("NER") for name in record["data"]) else []
+    named = ["NER"] if "NER" in known else []
     return f"prompts for {', '.join([*named, *tasks])}"
 
 
-def _settings(record: dict[str, Any]) -> list[str]:
+def _settings(record: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]:
     """The settings of every stage, the first stage first."""
-    stages, lines = _stages(record), []
+    lines = []
     if note := record.get("note"):
         lines += [note, ""]
     if len(stages) > 1:
@@ -146,10 +156,11 @@ def _label_map(names: dict[str, Any]) -> list[str]:
     return [f"Trained under other label names, by {names['source']}: {said}.", ""]
 
 
-def _task_config(chosen: dict[str, Any]) -> list[str]:
+def _task_config(chosen: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]:
+    last = " of the last stage" if len(stages) > 1 else ""
     return [
-        f"Documents chosen by the task config {chosen['name']} (sha256 {chosen['sha256'][:16]}) in "
-        "place of the settings per_set, per_label and empty.",
+        f"Documents{last} chosen by the task config {chosen['name']} "
+        f"(sha256 {chosen['sha256'][:16]}) in place of the settings per_set, per_label and empty.",
         "",
     ]
 

@@ -19,16 +19,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import pad
 
-from b2ner_cli import adapters
+from b2ner_cli import adapter_card, adapters
 from b2ner_cli.adapters import Update
 from b2ner_cli.errors import ModelError, OutputError, UsageError
 from b2ner_cli.model_convert import replacing
-
-_OF_THE_ADAPTER = (
-    "heldout", "heldout_constrained", "heldout_documents",
-    "in_domain", "in_domain_constrained", "in_domain_documents",
-    "about", "note",
-)  # fmt: skip
 
 
 def average(one: Path, other: Path, target: Path, share: float = 0.5, force: bool = False) -> str:
@@ -105,7 +99,6 @@ def _write(
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
         if (other / "run.json").is_file():
             record = json.loads((other / "run.json").read_text(encoding="utf-8"))
-            for name in _OF_THE_ADAPTER:  # what was said of the adapter that it was
-                record.pop(name, None)
-            text = json.dumps({**record, "averaged": said}, indent=1, ensure_ascii=False)
+            record = {**adapter_card.without_scores(record), "averaged": said}
+            text = json.dumps(record, indent=1, ensure_ascii=False)
             (work / "run.json").write_text(text + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from b2ner_cli import adapters
+from b2ner_cli.device_errors import first_line
 from b2ner_cli.errors import ModelError, UsageError
 from b2ner_cli.recipes import Recipe
 
@@ -86,7 +87,13 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
     with warnings.catch_warnings():
         # of the libraries among themselves: peft 0.21 reads what transformers 5.23 renamed
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        adapted = peft.get_peft_model(network, config)
+        try:
+            adapted = peft.get_peft_model(network, config)
+        except ValueError as error:  # its layers are not linear, or of a kind that it cannot adapt
+            raise ModelError(
+                f"no LoRA can be put on this model: {first_line(error)}",
+                "take a model of linear layers, such as Llama, Qwen or Gemma",
+            ) from None
     if from_adapter is not None:
         state = {}
         updates = adapters.read(from_adapter)
@@ -110,6 +117,7 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
         if unexpected:
             raise ModelError(
                 f"adapter {from_adapter} does not fit the model: no {unexpected[0]}",
-                f"or it changes layers that target={recipe.target} leaves out",
+                f"or it changes layers that target={recipe.target} with "
+                f"first_layer={recipe.first_layer} leaves out",
             )
     return adapted

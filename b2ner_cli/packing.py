@@ -21,6 +21,7 @@ from torch import nn
 
 from b2ner_cli import attention, corpus, prompts, training_attention
 from b2ner_cli.backbone import Tokenizer
+from b2ner_cli.output_head import logits_of
 from b2ner_cli.training_attention import Layout, Segment, segments_of
 
 Bundle = tuple[corpus.Group, ...]
@@ -241,8 +242,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         self.network = network
         self.candidates = candidates
         causal = network.get_base_model()
-        known = causal.config._attn_implementation
-        self.stock_attention = "eager" if known == training_attention.GROUPED else known
+        self.stock_attention = causal.config._attn_implementation
         self.grouped = training_attention.is_possible(causal)
         if self.grouped:  # for good: layers that are computed again ask for it once more
             causal.config._attn_implementation = training_attention.GROUPED
@@ -291,13 +291,3 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
 def _weighed(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     # a sum of products, as autocast would take `@` in bfloat16
     return (nn.functional.cross_entropy(scores, targets, reduction="none") * weights).sum()
-
-
-def logits_of(causal: Any, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits of some tokens alone, for a model whose head is a matrix, with a cap or without.
-
-    *Shapes:* states (rows, hidden); tokens (tokens,); the result (rows, tokens), float32
-    """
-    scores = states @ causal.get_output_embeddings().weight[tokens].T
-    cap = getattr(causal.config, "final_logit_softcapping", None)
-    return (torch.tanh(scores / cap) * cap if cap else scores).float()

@@ -1,7 +1,7 @@
 """Whether the packed loss of a model is its own: tried once, on a few tokens, before training.
 
-Not every architecture is a stack of layers under one mask with one matrix on top: heads may have a
-bias or a scale, states may stand beside attention, layers may not hand on what attention is told,
+Not every architecture is a stack of layers under one mask with one matrix on top: logits may
+be scaled, states may stand beside attention, layers may not hand on what attention is told,
 and a window in a configuration may be one that no layer minds. Rather than list them, two
 documents behind one prefix go through both ways. What differs is trained in a plainer way, and a
 model for which none is right is refused: it would be trained on something else than its answers.
@@ -19,15 +19,16 @@ from torch.nn import functional
 
 from b2ner_cli import attention
 from b2ner_cli.device_errors import is_device_failure, is_out_of_memory
-from b2ner_cli.errors import ModelError
-from b2ner_cli.packing import AnswerLoss, Row, collate, logits_of
+from b2ner_cli.errors import NOTICE, ModelError
+from b2ner_cli.output_head import logits_of
+from b2ner_cli.packing import AnswerLoss, Row, collate
 
 log = logging.getLogger("b2ner")
 
-_PREFIX, _OWNS, _SAID = 9, (14, 6), 4  # tokens: the prefix, each document's own, answers of them
+_PREFIX, _OWNS, _ANSWER = 9, (14, 6), 4  # tokens: the prefix, each document's own, answers of them
 _WINDOW = 5  # of layers that slide, meanwhile: far less than these tokens
 _NO_WINDOW = 2**30  # some configurations take no None
-_TOLERANCE = 1e-3  # of the loss or of logits, in float32; rounding is far below it
+_TOLERANCE = 1e-4  # of the loss or of logits, in float32; rounding is far below it
 
 
 def check(module: AnswerLoss) -> None:
@@ -36,20 +37,20 @@ def check(module: AnswerLoss) -> None:
     A window that the configuration has and the layers ignore becomes one past all positions.
     """
     candidates, module.candidates = module.candidates, 0
-    with torch.no_grad(), _nothing_dropped(module):
+    with torch.no_grad(), _evaluating(module):
         why = _trouble(module)
         if why and module.grouped:
             module.use_masks()
             packed, why = why, _trouble(module)
             if not why:
-                log.warning("attention is the model's own, under one mask: %s", packed)
+                log.log(NOTICE, "attention is the model's own, under one mask: %s", packed)
         if why:
             raise ModelError(
                 f"this model cannot be trained on packed documents: {why}",
                 "take a causal model of plain attention layers, such as Llama, Qwen or Gemma",
             )
-        if candidates and not _head_is_a_matrix(module):
-            log.warning("the loss is over the whole vocabulary: the output head is no mere matrix")
+        if candidates and not _head_is_linear(module):
+            log.log(NOTICE, "the loss is over the whole vocabulary: logits are more than a product")
             candidates = 0
     module.candidates = candidates
 
@@ -60,11 +61,11 @@ def _trouble(module: AnswerLoss) -> str:
     if attention.window(config) is None:
         return _difference(module)
     # windows are longer than these few tokens; of a shorter one it shows whether it is minded
-    with _window(config, _WINDOW):
+    with _set(config, "sliding_window", _WINDOW):
         why = _difference(module)
     if not why:
         return ""
-    with _window(config, _NO_WINDOW):
+    with _set(config, "sliding_window", _NO_WINDOW):
         if _difference(module):
             return why
     log.info("the layers of this model see all that is before them, whatever sliding_window says")
@@ -73,16 +74,17 @@ def _trouble(module: AnswerLoss) -> str:
 
 
 @contextmanager
-def _window(config: Any, size: int) -> Iterator[None]:
-    kept, config.sliding_window = config.sliding_window, size
+def _set(config: Any, name: str, value: object) -> Iterator[None]:
+    kept = getattr(config, name)
+    setattr(config, name, value)
     try:
         yield
     finally:
-        config.sliding_window = kept
+        setattr(config, name, kept)
 
 
 @contextmanager
-def _nothing_dropped(module: AnswerLoss) -> Iterator[None]:
+def _evaluating(module: AnswerLoss) -> Iterator[None]:
     modes = {each: each.training for each in module.modules()}
     module.eval()
     try:
@@ -112,27 +114,27 @@ def _losses(module: AnswerLoss) -> tuple[float, float]:
     shared = row.append(prefix, 0, None)
     for own in owns:
         row.append(own[:-1], len(prefix), shared)
-        row.sources.extend(range(len(row.ids) - _SAID, len(row.ids)))
-        row.targets.extend(own[-_SAID:])
+        row.sources.extend(range(len(row.ids) - _ANSWER, len(row.ids)))
+        row.targets.extend(own[-_ANSWER:])
     causal = module.network.get_base_model()
     device = causal.get_output_embeddings().weight.device
     packed = module(collate([row], device), 0)
     alone = torch.zeros((), device=device)
-    with _stock_attention(module):
+    with _set(causal.config, "_attn_implementation", module.stock_attention):
         for own in owns:
             prompt = torch.tensor([[*prefix, *own]], device=device)
             logits = causal(input_ids=prompt, use_cache=False).logits[0].float()
-            said = logits[-_SAID - 1 : -1]
-            alone += functional.cross_entropy(said, prompt[0, -_SAID:], reduction="sum")
+            said = logits[-_ANSWER - 1 : -1]
+            alone += functional.cross_entropy(said, prompt[0, -_ANSWER:], reduction="sum")
     return packed.item(), alone.item() / len(row.targets)
 
 
-def _head_is_a_matrix(module: AnswerLoss) -> bool:
+def _head_is_linear(module: AnswerLoss) -> bool:
     """Whether logits of some tokens can be computed without those of all."""
     causal = module.network.get_base_model()
     weight = causal.get_output_embeddings().weight
     prompt = torch.tensor([_texts(module)[1]], device=weight.device)
-    with _stock_attention(module):
+    with _set(causal.config, "_attn_implementation", module.stock_attention):
         body = getattr(causal, causal.base_model_prefix)
         states = body(input_ids=prompt, use_cache=False).last_hidden_state[0]
         expected = causal(input_ids=prompt, use_cache=False).logits[0].float()
@@ -147,13 +149,3 @@ def _texts(module: AnswerLoss) -> list[list[int]]:
     size = min(vocabulary, 1000)
     ids = iter([(37 * place + 11) % size for place in range(_PREFIX + sum(_OWNS))])
     return [[next(ids) for _ in range(length)] for length in (_PREFIX, *_OWNS)]
-
-
-@contextmanager
-def _stock_attention(module: AnswerLoss) -> Iterator[None]:
-    config = module.network.get_base_model().config
-    ours, config._attn_implementation = config._attn_implementation, module.stock_attention
-    try:
-        yield
-    finally:
-        config._attn_implementation = ours

@@ -82,6 +82,7 @@ def test_the_card_of_a_second_stage_shows_both():
         },
         {},
     )
+    assert "\n1,700 documents, 15 steps, mean loss" in text
     assert "2 stages, each from the one before: 500 documents in 5 steps, 1,200" in text
     assert "| setting | stage 1 | stage 2 |" in text
     assert "| seed | 23 | 24 |" in text

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from b2ner_cli import backbone, lora
@@ -82,10 +83,24 @@ def test_only_the_targets_are_trained(tiny_llama, tmp_path):
         assert all(any(f".{name}." in each for name in names) for each in tensors)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.GPT2Config(n_embd=16, n_head=2, n_layer=1, vocab_size=64),  # not nn.Linear
+        transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=64),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_that_no_lora_can_be_put_on_is_refused(config):
+    network = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ModelError, match="no LoRA can be put on this model"):
+        lora.put_on(network, Recipe(rank=2))
+
+
 def test_a_stage_must_train_the_layers_of_the_adapter_it_starts_from(tmp_path):
     model = tiny_model(tmp_path / "model")
     start = tiny_adapter(tmp_path / "start", model)
     network, _ = backbone.load_parts(locate(str(model), "none"), torch.float32)
     with pytest.raises(ModelError, match="does not fit") as caught:
         lora.put_on(network, Recipe(rank=4, target="attention"), start)
-    assert "target=attention leaves out" in caught.value.hint
+    assert "target=attention with first_layer=0 leaves out" in caught.value.hint

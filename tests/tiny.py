@@ -16,6 +16,16 @@ SENTENCES = [
     "Ann Lee met Bob in Rome . Ann works for Acme . The city of Paris has no river .",
 ]
 VOCABULARY = 512
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.3,
+}
 
 
 def tiny_tokenizer():
@@ -41,15 +51,8 @@ def tiny_tokenizer():
 def tiny_config(architecture, **more):
     """Two layers; gemma2 and gemma3 mix sliding and full attention, mistral slides in each."""
     common = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        **SIZES,
         "head_dim": 16,
-        "max_position_embeddings": 2048,
-        "initializer_range": 0.3,
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 2,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from b2ner_cli.engine.screening import Screen
+from b2ner_cli.output_head import capped, logits_of
 
 _BLOCK = 8192  # vocabulary entries
 _FULL = 16  # rows: on a CPU a float32 product of 5 to 15 rows takes longer than one of 16
@@ -22,12 +23,12 @@ def best(
     A screen of the head finds the same tokens. *Shape:* hidden (rows, hidden)
     """
     if screen is not None:
-        found = screen.best(hidden, partial(_capped, model))
+        found = screen.best(hidden, partial(capped, model))
         if found is not None:
             return found
     head = model.get_output_embeddings()
     if not _readable(head, hidden):
-        logits = _capped(model, head(hidden).to(hidden.device)).float()
+        logits = capped(model, head(hidden).to(hidden.device)).float()
         scores, tokens = logits.max(-1)
         return tokens.tolist(), (scores - logits.logsumexp(-1)).tolist()
     return _in_blocks(model, head, hidden)
@@ -48,7 +49,7 @@ def _in_blocks(model: Any, head: Any, hidden: torch.Tensor) -> tuple[list[int], 
     for start in range(0, head.weight.shape[0], size):
         bias = None if head.bias is None else head.bias[start : start + size]
         block = torch.nn.functional.linear(hidden, head.weight[start : start + size], bias)
-        block = _capped(model, block).float()
+        block = capped(model, block).float()
         most, where = block.max(-1)
         scores.append(most)
         tokens.append(where + start)
@@ -77,18 +78,11 @@ def best_allowed(
     head = model.get_output_embeddings()
     chosen = torch.tensor(list(columns), device=hidden.device)
     if _readable(head, hidden):
-        bias = None if head.bias is None else head.bias[chosen]
-        logits = torch.nn.functional.linear(hidden, head.weight[chosen], bias)
+        logits = logits_of(model, hidden, chosen)
     else:
-        logits = head(hidden).to(hidden.device)[:, chosen]
-    logits = _capped(model, logits).float() + forbidden.to(hidden.device)
+        logits = capped(model, head(hidden).to(hidden.device)[:, chosen]).float()
+    logits = logits + forbidden.to(hidden.device)
     scores, places = logits.max(-1)
     tokens_of = list(columns)
     said = [tokens_of[place] for place in places.tolist()]
     return said, (scores - logits.logsumexp(-1)).tolist()
-
-
-def _capped(model: Any, logits: torch.Tensor) -> torch.Tensor:
-    """Logits after the soft cap that some models put on them."""
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
