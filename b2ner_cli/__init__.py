@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from b2ner_cli.document import Document, Entity, Mention, Result
+    from b2ner_cli.core.document import Document, Entity, Mention, Result
     from b2ner_cli.errors import B2nerError
-    from b2ner_cli.labels import LabelSet
-    from b2ner_cli.settings import Settings
-    from b2ner_cli.tagger import Tagger
-    from b2ner_cli.tagging import Options
+    from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.tagging.loop import Options
+    from b2ner_cli.tagging.settings import Settings
+    from b2ner_cli.tagging.tagger import Tagger
 
 __all__ = [
     "B2nerError",
@@ -31,14 +31,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "B2nerError": "errors",
-    "Document": "document",
-    "Entity": "document",
-    "LabelSet": "labels",
-    "Mention": "document",
-    "Options": "tagging",
-    "Result": "document",
-    "Settings": "settings",
-    "Tagger": "tagger",
+    "Document": "core.document",
+    "Entity": "core.document",
+    "LabelSet": "labels.label_set",
+    "Mention": "core.document",
+    "Options": "tagging.planning",
+    "Result": "core.document",
+    "Settings": "tagging.settings",
+    "Tagger": "tagging.tagger",
 }
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli.document import Completion
-from b2ner_cli.prompts import NONE, TEMPLATES
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.prompts.rendering import NONE, TEMPLATES
 
 
 def asked(prompt):
@@ -154,7 +154,12 @@ class Shell:
         if Shell._context is None:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(
-                ["b2ner_cli.cli", "b2ner_cli.tagger", "tests.scripted", "transformers.generation"]
+                [
+                    "b2ner_cli.cli.app",
+                    "b2ner_cli.tagging.tagger",
+                    "tests.scripted",
+                    "transformers.generation",
+                ]
                 + [f"transformers.models.{name}.modeling_{name}" for name in ("llama", "gemma3")]
             )
             Shell._context = context
@@ -212,14 +217,14 @@ def _child(command, folder, streams, environment, engine):
     if engine is not None:
         _use_engine(engine)
     sys.argv = ["b2ner", *command]
-    from b2ner_cli.cli import main
+    from b2ner_cli.cli.app import main
 
     main()
 
 
 def _use_engine(make):
-    from b2ner_cli.tagger import Tagger
-    from b2ner_cli.tagging import Options
+    from b2ner_cli.tagging.loop import Options
+    from b2ner_cli.tagging.tagger import Tagger
 
     def load(cls, model, labels=None, *, options=Options(), cache=None):
         return cls(make(), labels, options, cache)

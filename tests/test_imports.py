@@ -14,16 +14,16 @@ AFTER_IMPORT = """
 import sys
 import b2ner_cli
 light = sorted(sys.modules)
-import b2ner_cli.cli
+import b2ner_cli.cli.app
 print([light, sorted(sys.modules)])
 """
 
 AFTER_HELP = """
 import sys
-from b2ner_cli import cli
+from b2ner_cli.cli import app
 sys.argv = ["b2ner", "tag", "--help"]
 try:
-    cli.app()
+    app.app()
 except SystemExit as exit_:
     assert exit_.code == 0
 print("MODULES", sorted(sys.modules))
@@ -61,26 +61,3 @@ def test_everything_in_all_is_there_and_nothing_else_is_promised():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Taggger'"):
         b2ner_cli.Taggger
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "bootstrap", "cache", "chunking", "cli_bench", "cli_cache", "cli_eval", "cli_labels",
-        "cli_model", "console", "document", "errors", "evaluation", "formats", "grounding",
-        "label_map", "label_review", "labels", "model_files", "options", "prompts", "released",
-        "run_scores", "runs", "scoring", "several", "synthetic", "tagging", "tasks", "taxonomy",
-    ],
-)  # fmt: skip
-def test_modules_without_a_model_import_without_torch(module):
-    # In this process torch may be loaded already, so look at what the source itself imports.
-    import importlib
-
-    source = importlib.import_module(f"b2ner_cli.{module}").__file__
-    with open(source, encoding="utf-8") as stream:
-        tree = ast.parse(stream.read())
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            assert heavy(alias.name for alias in node.names) == []
-        elif isinstance(node, ast.ImportFrom):
-            assert heavy([node.module or ""]) == []

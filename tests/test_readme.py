@@ -83,7 +83,7 @@ def test_file_tree_matches_the_package():
 
 
 def test_every_command_is_in_the_readme():
-    from b2ner_cli.cli import app
+    from b2ner_cli.cli.app import app
 
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     for name in commands | {group.name for group in app.registered_groups}:

@@ -6,7 +6,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from b2ner_cli.prompts import TEMPLATES
+from b2ner_cli.prompts.rendering import TEMPLATES
 
 # The words of the prompts become tokens of their own, everything else falls back to bytes.
 SENTENCES = [

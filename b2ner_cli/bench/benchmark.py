@@ -20,14 +20,15 @@ from typing import Any
 
 import torch
 
-from b2ner_cli import prompts, tagging
-from b2ner_cli.backbone import Backbone
-from b2ner_cli.document import BadRecord, Completion, Document
+from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.core.engine import Completion, Prompt
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
 from b2ner_cli.errors import InputError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Prompt
-from b2ner_cli.tagger import choose_decoding, chunk_tokens
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models.loading import Backbone
+from b2ner_cli.prompts import rendering
+from b2ner_cli.tagging import loop
+from b2ner_cli.tagging.tagger import choose_decoding, chunk_tokens
 
 Engine = PackedEngine | PlainEngine
 
@@ -129,7 +130,7 @@ def compare(
 def _warm_up(engines: Mapping[str, Engine], asked: Sequence[Sequence[Prompt]]) -> None:
     """Answer some of the texts for a label of no interest: the prefix asked for stays unknown."""
     labels = LabelSet(("word",))
-    prefix = prompts.prefix(labels, "en")
+    prefix = rendering.prefix(labels, "en")
     some = [document[0] for document in asked[:ROWS]]
     for engine in engines.values():
         list(engine.generate([replace(p, prefix=prefix, labels=labels.names) for p in some]))
@@ -341,9 +342,9 @@ def run(
         engines["plain"] = PlainEngine(
             backbone, max_answer=settings.max_answer, constrain=constrain, rows=ROWS
         )
-    options = tagging.Options(chunk_tokens=int(longest.value))
+    options = loop.Options(chunk_tokens=int(longest.value))
     asked: list[list[Prompt]] = []
-    for questions in tagging.questions(documents, opened, labels, options):
+    for questions in loop.questions(documents, opened, labels, options):
         if isinstance(questions, BadRecord):
             on_bad(questions)
         elif questions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from b2ner_cli.document import Document
+from b2ner_cli.core.document import Document
 
 SOURCE = "synthetic, invented sentences with names, places and dates"
 

@@ -16,21 +16,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from b2ner_cli import (
-    __version__,
-    cli_asking,
-    cli_bench,
-    cli_cache,
-    cli_data,
-    cli_eval,
-    cli_labels,
-    cli_model,
-    cli_train,
-    console,
-)
-from b2ner_cli.cli_cache import CachePath
-from b2ner_cli.errors import B2nerError, OutputError, UsageError
-from b2ner_cli.options import (
+from b2ner_cli import __version__
+from b2ner_cli.cli import bench, console, eval, prompting, train
+from b2ner_cli.cli import cache as cli_cache
+from b2ner_cli.cli import data as cli_data
+from b2ner_cli.cli import labels as cli_labels
+from b2ner_cli.cli import model as cli_model
+from b2ner_cli.cli.cache import CachePath
+from b2ner_cli.cli.options import (
     Adapter,
     BatchTokens,
     Collection,
@@ -52,6 +45,8 @@ from b2ner_cli.options import (
     chosen_data,
     chosen_label_map,
 )
+from b2ner_cli.errors import B2nerError, OutputError, UsageError
+from b2ner_cli.tagging import predict_run, preview
 
 app = typer.Typer(
     name="b2ner",
@@ -198,20 +193,21 @@ def tag(
     verbose: Verbose = 0,
 ) -> None:  # fmt: skip
     """Find entities in documents and write them with their places, in input order."""
-    from b2ner_cli import formats, runs
-    from b2ner_cli.label_map import describe
-    from b2ner_cli.settings import Settings
-    from b2ner_cli.tagging import Options
+    from b2ner_cli import formats
+    from b2ner_cli.labels.label_map import describe
+    from b2ner_cli.tagging import tag_run
+    from b2ner_cli.tagging.loop import Options
+    from b2ner_cli.tagging.settings import Settings
 
     console.set_up_logging(quiet, verbose)
-    label_set, roles = cli_asking.labels(labels, labels_field, task, quiet)
+    label_set, roles = prompting.labels(labels, labels_field, task, quiet)
     renaming = chosen_label_map(label_map)
     if renaming and label_set:
         renaming.ask(label_set)
         unused = renaming.unused if labels_field else renaming.check_used
         console.warn(unused(label_set.names))
-    form, described = cli_asking.form(task, examples, descriptions)
-    label_set = label_set and cli_asking.described(label_set, described, form)
+    form, described = prompting.form(task, examples, descriptions)
+    label_set = label_set and prompting.described(label_set, described, form)
     options = Options(
         lang, all_occurrences, min_score, label_map=renaming, form=form, descriptions=described,
         roles=roles,
@@ -235,17 +231,17 @@ def tag(
         shown = renaming.ask(label_set) if renaming and label_set else label_set
         if renaming:
             wanted = map(renaming.document_labels, wanted)
-        for line in runs.preview(wanted, settings, shown, options):
+        for line in preview.preview(wanted, settings, shown, options):
             typer.echo(line)
         return
     kind = to or formats.output_format(output)
-    job = runs.TagJob(
+    job = tag_run.TagJob(
         documents=wanted, labels=label_set, settings=settings, options=options, output=output,
         kind=kind, tokens=tokens, resume=resume, force=force, strict=strict,
         cache=_cache_path(cache, no_cache), live=_is_live(sources),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
-        runs.tag(job, watch)
+        tag_run.tag(job, watch)
     if not quiet:
         console.note(watch.summary())
     console.detail(describe(renaming, label_set.names if label_set else ()))
@@ -290,34 +286,33 @@ def predict(
     verbose: Verbose = 0,
 ) -> None:
     """Answer data sets with their own labels; write the reference's prediction file."""
-    from b2ner_cli import runs
-    from b2ner_cli.settings import Settings
-    from b2ner_cli.tagging import Options
-    from b2ner_cli.tasks import read
+    from b2ner_cli.datasets.task_configs import read
+    from b2ner_cli.tagging.loop import Options
+    from b2ner_cli.tagging.settings import Settings
 
     console.set_up_logging(quiet, verbose)
     settings = Settings(
         model, adapter, revision, device, dtype, device_map, load_in, engine, max_answer,
         as_batch_tokens(batch_tokens), constrain,
     )  # fmt: skip
-    form, described = cli_asking.form(task, examples, descriptions)
-    job = runs.PredictJob(
+    form, described = prompting.form(task, examples, descriptions)
+    job = predict_run.PredictJob(
         chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
         cache=_cache_path(cache, no_cache), task=form.task if task else None,
         options=Options(label_map=chosen_label_map(label_map), form=form, descriptions=described),
     )  # fmt: skip
     with console.Watch(quiet) as watch:
-        runs.predict(job, watch)
+        predict_run.predict(job, watch)
     if not quiet:
         console.note(watch.summary())
 
 
-app.command("eval", epilog=cli_eval.EXAMPLES)(cli_eval.evaluate)
+app.command("eval", epilog=eval.EXAMPLES)(eval.evaluate)
 
 
-app.command("train", epilog=cli_train.EXAMPLES)(cli_train.train)
-app.command(epilog=cli_bench.EXAMPLES)(cli_bench.bench)
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:
@@ -345,7 +340,7 @@ def _stdin() -> Any:
 
 def _is_live(sources: Iterable[str]) -> bool:
     """Whether an input is a pipe or a terminal, on which documents may take their time."""
-    from b2ner_cli.formats.sources import is_stream
+    from b2ner_cli.formats.input_file import is_stream
 
     return any(is_stream("/dev/stdin" if source == "-" else source) for source in sources)
 
@@ -354,7 +349,8 @@ def _cache_path(path: Path | None, off: bool) -> Path | None:
     """Where the run keeps answers, None for nowhere."""
     if off:
         return None
-    from b2ner_cli.cache import FILE_NAME, cache_directory
+    from b2ner_cli.core.paths import cache_directory
+    from b2ner_cli.tagging.answer_cache import FILE_NAME
 
     return path or cache_directory() / FILE_NAME
 

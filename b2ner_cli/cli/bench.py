@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from b2ner_cli import console
-from b2ner_cli.options import (
+from b2ner_cli.cli import console
+from b2ner_cli.cli.options import (
     Adapter,
     BatchTokens,
     Constrain,
@@ -74,7 +74,8 @@ def bench(
     Exits with 1 if answers of the two engines differ in float32. Uses no cache.
     """
     from b2ner_cli import formats
-    from b2ner_cli.labels import LabelSet, parse_labels
+    from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.labels.reading import parse_labels
 
     console.set_up_logging(quiet, verbose)
     show = (lambda line: None) if quiet else console.note
@@ -86,9 +87,10 @@ def bench(
             show(line)
     read = formats.read(inputs, format=from_, text_field=text_field) if inputs else None
 
-    from b2ner_cli import backbone, benchmark, synthetic
+    from b2ner_cli.bench import benchmark, synthetic
+    from b2ner_cli.models import loading
 
-    loaded = backbone.load(model, adapter, revision=revision, device=device, dtype=dtype)
+    loaded = loading.load(model, adapter, revision=revision, device=device, dtype=dtype)
     report = benchmark.run(
         loaded,
         islice(read, documents) if read else synthetic.documents(documents),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from b2ner_cli import console
+from b2ner_cli.cli import console
 
 app = typer.Typer(help="Look at or empty the store of answers.", no_args_is_help=True)
 
@@ -25,7 +25,8 @@ def cache_info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where answers are kept, how many and how large."""
-    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
+    from b2ner_cli.core.paths import cache_directory
+    from b2ner_cli.tagging.answer_cache import FILE_NAME, Cache
 
     console.set_up_logging(False, 0)
     path = cache or cache_directory() / FILE_NAME
@@ -43,7 +44,8 @@ def cache_info(
 @app.command("clear")
 def cache_clear(cache: CachePath = None) -> None:
     """Forget all answers."""
-    from b2ner_cli.cache import FILE_NAME, Cache, cache_directory
+    from b2ner_cli.core.paths import cache_directory
+    from b2ner_cli.tagging.answer_cache import FILE_NAME, Cache
 
     console.set_up_logging(False, 0)
     path = cache or cache_directory() / FILE_NAME

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from b2ner_cli.document import BadRecord, Result
+from b2ner_cli.core.document import BadRecord, Result
 from b2ner_cli.errors import NOTICE, B2nerError
 
 _FOUND = {"NER": "entities", "RE": "relations", "Sentiment": "sentiments"}

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2ner_cli import console
-from b2ner_cli.document import BadRecord
-from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.options import (
+from b2ner_cli.cli import console
+from b2ner_cli.cli.options import (
     Adapter,
     Collection,
     Device,
@@ -28,11 +26,13 @@ from b2ner_cli.options import (
     Revision,
     Verbose,
 )
+from b2ner_cli.core.document import BadRecord
+from b2ner_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.data import statistics
-    from b2ner_cli.data.sections import Section
-    from b2ner_cli.data.writing import Part
+    from b2ner_cli.datasets import statistics
+    from b2ner_cli.datasets.splits import Section
+    from b2ner_cli.datasets.writing import Part
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
 
@@ -92,8 +92,8 @@ def stats(
     verbose: Verbose = 0,
 ) -> None:
     """Count data sets, types and documents, by split and language."""
-    from b2ner_cli.data import statistics
-    from b2ner_cli.data.sections import Source, sections
+    from b2ner_cli.datasets import statistics
+    from b2ner_cli.datasets.splits import Source, sections
 
     console.set_up_logging(quiet, verbose)
     if by not in (None, "dataset", "type"):
@@ -135,8 +135,8 @@ def check(
     Prints FILE:ROW, the kind of fault and what is wrong, a line each; rows count from 0. Exits
     with 1 where there are faults; unused labels and separators in names are notes, and none.
     """
-    from b2ner_cli.data import checks
-    from b2ner_cli.data.sections import Source, sections
+    from b2ner_cli.datasets import checks
+    from b2ner_cli.datasets.splits import Source, sections
 
     console.set_up_logging(quiet, verbose)
     kinds: Counter[str] = Counter()
@@ -193,12 +193,12 @@ def split(
     verbose: Verbose = 0,
 ) -> None:
     """Split dev and test off the training documents; equal texts stay in one split."""
-    from b2ner_cli.data import choosing
+    from b2ner_cli.datasets import sampling
 
-    shares = choosing.Shares(dev, test, seed)
+    shares = sampling.Shares(dev, test, seed)
     note = (lambda line: None) if quiet else console.note
     job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose, folder=True)
-    _write(job, lambda found, bad: choosing.split(found, shares, bad, note))
+    _write(job, lambda found, bad: sampling.split(found, shares, bad, note))
 
 
 @app.command(epilog="b2ner data sample B2NERD_data.zip -n 500 --per-type 50 -o small")
@@ -227,12 +227,12 @@ def sample(
     verbose: Verbose = 0,
 ) -> None:
     """Draw documents at random, or so that types are balanced; the same ones for a seed."""
-    from b2ner_cli.data import choosing
+    from b2ner_cli.datasets import sampling
 
     if number is None and per_type is None:
         raise UsageError("how many documents?", "say --number, --per-type, or both")
     job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
-    _write(job, lambda found, bad: choosing.sample(found, number, per_type, seed, bad))
+    _write(job, lambda found, bad: sampling.sample(found, number, per_type, seed, bad))
 
 
 @app.command(epilog="b2ner data conflicts B2NERD_data.zip --collection B2NERD_all --top 30")
@@ -257,8 +257,8 @@ def conflicts(
 
     What one set annotates is looked for in the other: agree, other label, differ in extent, miss.
     """
-    from b2ner_cli.data import conflicts as screening
-    from b2ner_cli.data.sections import Source, sections
+    from b2ner_cli.datasets import conflicts as screening
+    from b2ner_cli.datasets.splits import Source, sections
 
     console.set_up_logging(quiet, verbose)
     found = sections(Source(path, collection, from_))
@@ -305,7 +305,7 @@ def standardise(
     verbose: Verbose = 0,
 ) -> None:
     """Rename labels, data set by data set; write the result as new data sets."""
-    from b2ner_cli.data import renaming
+    from b2ner_cli.datasets import renaming
 
     names = renaming.read(map_)
     job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
@@ -344,13 +344,13 @@ def prune(
 
     def choose(found: list[Section], bad: _Bad) -> Iterable[Part]:
         # Only now, when the data has been found: torch and a model take their time.
-        from b2ner_cli.data import pruning
+        from b2ner_cli.datasets import pruning
 
         embed: pruning.Embed = pruning.by_words
         if by == "meaning":
-            from b2ner_cli import backbone
+            from b2ner_cli.models import loading
 
-            loaded = backbone.load(model, adapter, revision=revision, device=device, dtype=dtype)
+            loaded = loading.load(model, adapter, revision=revision, device=device, dtype=dtype)
             embed = pruning.by_meaning(loaded)
         return pruning.prune(found, per_type, embed, bad, show)
 
@@ -376,8 +376,8 @@ class _Job:
 
 def _write(job: _Job, choose: Callable[[list[Section], _Bad], Iterable[Part]]) -> None:
     """Read sections, choose of them what is to be written, and say what was."""
-    from b2ner_cli.data import writing
-    from b2ner_cli.data.sections import Source, by_suffix, sections
+    from b2ner_cli.datasets import writing
+    from b2ner_cli.datasets.splits import Source, by_suffix, sections
 
     console.set_up_logging(job.quiet, job.verbose)
     found = sections(Source(job.path, job.collection, job.format, job.name, job.language))
@@ -406,6 +406,6 @@ def _write(job: _Job, choose: Callable[[list[Section], _Bad], Iterable[Part]]) -
 
 
 def _whole(found: list[Section], bad: _Bad) -> Iterable[Part]:
-    from b2ner_cli.data.writing import readable
+    from b2ner_cli.datasets.writing import readable
 
     return ((section, readable(section, bad)) for section in found)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2ner_cli import console
+from b2ner_cli.cli import console
+from b2ner_cli.cli.options import LabelMapFile, Quiet, Verbose, chosen_label_map
 from b2ner_cli.errors import UsageError
-from b2ner_cli.options import LabelMapFile, Quiet, Verbose, chosen_label_map
 
 if TYPE_CHECKING:
-    from b2ner_cli.run_scores import RunScores
+    from b2ner_cli.scoring.run_scores import RunScores
 
 EXAMPLES = (
     "b2ner eval tagged.jsonl --gold gold.jsonl --errors errors.jsonl\n\n"
@@ -73,19 +73,20 @@ def evaluate(
 
     Several runs are averaged, with their standard deviation; steps of a run stand side by side.
     """
-    from b2ner_cli import run_folders, run_scores, score_tables, scoring
-    from b2ner_cli.evaluation import METRICS
-    from b2ner_cli.templates import as_task
+    from b2ner_cli.core.tasks import as_task
+    from b2ner_cli.scoring import prediction_folders, report, run_scores
+    from b2ner_cli.scoring import tables as score_tables
+    from b2ner_cli.scoring.counts import METRICS
 
     console.set_up_logging(quiet, verbose)
     if metric not in (*METRICS, _BOTH):
         raise UsageError(f"no metric {metric!r}", f"choose from {', '.join((*METRICS, _BOTH))}")
     metrics = tuple(each for each in METRICS if metric in (each, _BOTH))
-    job = scoring.Job(
+    job = report.Job(
         metrics, gold, gold_field, errors, text_field, id_field, chosen_label_map(label_map),
         fix_commas, bootstrap, seed, as_task(task) if task else None,
     )  # fmt: skip
-    runs = run_folders.find_runs(predictions)
+    runs = prediction_folders.find_runs(predictions)
     scores = run_scores.score_runs(runs, job, reports)
     if confusion:
         if scores.single is None:
@@ -105,7 +106,8 @@ def evaluate(
 
 
 def _print_tables(scores: RunScores) -> None:
-    from b2ner_cli import run_scores, score_tables
+    from b2ner_cli.scoring import run_scores
+    from b2ner_cli.scoring import tables as score_tables
 
     if scores.single:
         tables = [score_tables.side_by_side(scores.single), score_tables.error_rows(scores.single)]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from b2ner_cli import console
+from b2ner_cli.cli import console
+from b2ner_cli.cli.options import Adapter, Device, Model
 from b2ner_cli.errors import UsageError
-from b2ner_cli.options import Adapter, Device, Model
 
 if TYPE_CHECKING:
-    from b2ner_cli.taxonomy import Entry
+    from b2ner_cli.labels.taxonomy import Entry
 
 app = typer.Typer(help="Find labels in the taxonomy, or review a label set.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def list_labels(
     as_json: AsJson = False,
 ) -> None:
     """List the labels of the taxonomy, with what is known of their names."""
-    from b2ner_cli.taxonomy import SURE
+    from b2ner_cli.labels.taxonomy import SURE
 
     console.set_up_logging(False, 0)
     known = _known(lang, data)
@@ -82,17 +82,17 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find labels of the taxonomy by words or, with a model, by meaning; best first."""
-    from b2ner_cli import taxonomy
+    from b2ner_cli.labels import taxonomy
 
     console.set_up_logging(False, 0)
     if not query.strip():
         raise UsageError("nothing to search for", 'for example: b2ner labels search "music band"')
     known = _known(lang, data)
     if meaning:
-        from b2ner_cli import backbone, label_meaning
+        from b2ner_cli.models import label_search, loading
 
-        loaded = backbone.load(model, adapter or "none", device=device)
-        hits = label_meaning.search(query, known, limit, loaded)
+        loaded = loading.load(model, adapter or "none", device=device)
+        hits = label_search.search(query, known, limit, loaded)
     else:
         hits = taxonomy.search(query, known, limit)
     if as_json:
@@ -114,7 +114,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Explain labels: what they mean, an example or two, who uses them, how sure the name is."""
-    from b2ner_cli import taxonomy
+    from b2ner_cli.labels import taxonomy
 
     console.set_up_logging(False, 0)
     known = _known(lang, data)
@@ -140,11 +140,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Review a label set against the naming rules; exits with 1 if it finds more than notes."""
-    from b2ner_cli import label_review
+    from b2ner_cli.labels import review
 
     console.set_up_logging(False, 0)
-    names = label_review.read_set(labels)
-    findings = label_review.review(names)
+    names = review.read_set(labels)
+    findings = review.review(names)
     if as_json:
         _print_json([finding.as_dict() for finding in findings])
     for finding in findings if not as_json else ():
@@ -160,11 +160,11 @@ def check(
 
 def _known(language: str | None, data: Path | None) -> tuple[Entry, ...]:
     """The taxonomy with the labels of a folder of data sets, reduced to one language."""
-    from b2ner_cli import taxonomy
+    from b2ner_cli.labels import taxonomy
 
     known = taxonomy.entries()
     if data is not None:
-        from b2ner_cli.formats import b2nerd
+        from b2ner_cli.datasets import b2nerd
 
         sets = [each for each in b2nerd.datasets(data) if each.kind == "NER"]
         known = taxonomy.with_sets(known, ((s.language, s.name, s.labels) for s in sets))
@@ -187,7 +187,7 @@ def _alternatives(known: Iterable[Entry], parent: str | None, in_set: str | None
 
 def _lines(entry: Entry, known: Iterable[Entry]) -> list[tuple[str, str]]:
     """What there is to say of an entry, in words."""
-    from b2ner_cli.taxonomy import PREFIX, SURE
+    from b2ner_cli.labels.taxonomy import PREFIX, SURE
 
     children = [
         each.label

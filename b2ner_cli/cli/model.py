@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from b2ner_cli import console
+from b2ner_cli.cli import console
 
 app = typer.Typer(help="Look at a model, or convert it.", no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a model is, the memory it needs, its adapter, and what is chosen and why."""
-    from b2ner_cli import model_info
+    from b2ner_cli.models import info as model_info
 
     console.set_up_logging(False, 0)
     found = model_info.describe(model, adapter, revision=revision, device=device, dtype=dtype)
@@ -74,7 +74,7 @@ def convert(
 
     With --layout internlm2 the way back: an adapter on wqkv, wo, w1, w2 and w3.
     """
-    from b2ner_cli import model_convert
+    from b2ner_cli.models import convert as model_convert
 
     console.set_up_logging(quiet, 0)
     done = model_convert.convert(
@@ -95,7 +95,7 @@ def average(
     quiet: Quiet = False,
 ) -> None:
     """Write the mean of two adapters of one base, such as two stages of a training."""
-    from b2ner_cli import averaging
+    from b2ner_cli.training import averaging
 
     console.set_up_logging(quiet, 0)
     said = averaging.average(one, other, target, share, force)

@@ -10,7 +10,7 @@ import typer
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.label_map import LabelMap
+    from b2ner_cli.labels.label_map import LabelMap
 
 LabelValues = Annotated[
     list[str] | None,
@@ -121,7 +121,7 @@ def chosen_data(data: Path, collection: str | None) -> Path:
     """The folder that --data and --collection name together, which may stand in an archive."""
     if collection is None:
         return data
-    from b2ner_cli.formats import b2nerd
+    from b2ner_cli.datasets import b2nerd
 
     return b2nerd.within(data, collection)
 
@@ -130,6 +130,6 @@ def chosen_label_map(path: Path | None) -> LabelMap | None:
     """What --label-map names."""
     if path is None:
         return None
-    from b2ner_cli.label_map import read
+    from b2ner_cli.labels.label_map import read
 
     return read(path)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from b2ner_cli import console
+from b2ner_cli.cli import console
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.labels import LabelSet
-    from b2ner_cli.prompts import Form
+    from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.prompts.rendering import Form
 
 Roles = Mapping[str, tuple[str, ...]]
 
@@ -20,8 +20,8 @@ def labels(
     values: list[str] | None, field: str | None, task: str | None, quiet: bool
 ) -> tuple[LabelSet | None, Roles]:
     """The labels given, and the roles of types of events where a .json file of them is."""
-    from b2ner_cli.labels import parse_labels, read_roles
-    from b2ner_cli.templates import as_labels, as_task
+    from b2ner_cli.core.tasks import as_task
+    from b2ner_cli.labels.reading import as_labels, parse_labels, read_roles
 
     if values and task and values[0].endswith(".json"):
         roles = read_roles(Path(values[0].removeprefix("@")))
@@ -40,10 +40,10 @@ def form(
     task: str | None, examples: Path | None, descriptions: Path | None
 ) -> tuple[Form, dict[str, str]]:
     """The form of prompts that is asked for, and the descriptions of labels in them."""
-    from b2ner_cli.examples import read_examples
-    from b2ner_cli.labels import read_descriptions
-    from b2ner_cli.prompts import ZERO_SHOT, Form
-    from b2ner_cli.templates import as_task
+    from b2ner_cli.core.tasks import as_task
+    from b2ner_cli.labels.reading import read_descriptions
+    from b2ner_cli.prompts.examples import read_examples
+    from b2ner_cli.prompts.rendering import ZERO_SHOT, Form
 
     known = read_descriptions(descriptions) if descriptions else {}
     asked = as_task(task or "ner")
@@ -54,7 +54,7 @@ def form(
 
 def described(found: LabelSet, descriptions: Mapping[str, str], form: Form) -> LabelSet:
     """The labels with their descriptions; UsageError where no prompt of that form has any."""
-    from b2ner_cli.prompts import check
+    from b2ner_cli.prompts.rendering import check
 
     if unused := [name for name in descriptions if name not in found.names]:
         console.note(f"no label {unused[0]!r} is asked for: its description is not used")

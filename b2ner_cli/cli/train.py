@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2ner_cli import cli_asking, console
-from b2ner_cli.errors import UsageError
-from b2ner_cli.options import (
+from b2ner_cli.cli import console, prompting
+from b2ner_cli.cli.options import (
     Collection,
     Descriptions,
     Device,
@@ -23,9 +22,10 @@ from b2ner_cli.options import (
     chosen_data,
     chosen_label_map,
 )
+from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.training_run import TrainJob
+    from b2ner_cli.training.run import TrainJob
 
 EXAMPLES = "b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout"
 
@@ -107,20 +107,20 @@ def train(
     verbose: Verbose = 0,
 ) -> None:
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
-    from b2ner_cli import training_run
-    from b2ner_cli.recipes import Shown, read_recipe
-    from b2ner_cli.tasks import for_training
-    from b2ner_cli.templates import as_task
-    from b2ner_cli.training_eval import EvalData
+    from b2ner_cli.core.tasks import as_task
+    from b2ner_cli.datasets.task_configs import for_training
+    from b2ner_cli.training import run
+    from b2ner_cli.training.evaluation import EvalData
+    from b2ner_cli.training.recipes import Shown, read_recipe
 
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.set_up_logging(quiet, verbose)
-    before = training_run.Before.read(config)
+    before = run.Before.read(config)
     asked = [as_task(name) for name in task or before.tasks]
     if examples and len(asked) > 1:
         raise UsageError("--examples are of one task", "leave them out, or name one --task")
-    form, described = cli_asking.form(asked[0] if asked else None, examples, descriptions)
-    job = training_run.TrainJob(
+    form, described = prompting.form(asked[0] if asked else None, examples, descriptions)
+    job = run.TrainJob(
         chosen_data(data, collection), output,
         read_recipe(recipe, config, set_ or [], exact_reference), model or before.model or "mini",
         only=only or before.only, config=for_training(tasks, config), from_adapter=from_adapter,
@@ -137,14 +137,15 @@ def train(
         _train_seeds(job, seeds, quiet)
         return
     with console.Steps(quiet) as steps:
-        training_run.run(job, steps.show)
+        run.run(job, steps.show)
     if not quiet:
         console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
 
 
 def _train_seeds(job: TrainJob, seeds: str, quiet: bool) -> None:
     """Train with each seed and print the scores of all."""
-    from b2ner_cli import run_scores, training_seeds
+    from b2ner_cli.scoring import run_scores
+    from b2ner_cli.training import seeds as training_seeds
 
     numbers = training_seeds.parse(seeds)
     with console.Steps(quiet) as steps:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from b2ner_cli.document import Entity
+from b2ner_cli.core.document import Entity
 from b2ner_cli.errors import UsageError
 
 # Characters a token holds: as guessed before anything was counted, and at most. The upper bound

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
-from b2ner_cli.templates import Task
+from b2ner_cli.core.tasks import Task
 
 How = Literal["exact", "folded", "given"]
-Stop = Literal["eos", "length"]
 
 
 class Mention(NamedTuple):
@@ -149,36 +148,6 @@ class BadRecord:
     origin: str
     message: str
     hint: str = ""
-
-
-class _CompletionFields(NamedTuple):
-    text: str
-    logprobs: tuple[float, ...] = ()
-    ends: tuple[int, ...] = ()
-    stop: Stop = "eos"
-    prompt_tokens: int = 0
-
-
-class Completion(_CompletionFields):
-    """One answer of a model.
-
-    `logprobs[i]` is the log-probability of answer token i and `ends[i]` the offset in `text`
-    just past it; both have one element an answer token, the end-of-sequence token not counted.
-    """
-
-    __slots__ = ()
-
-    def __new__(
-        cls,
-        text: str,
-        logprobs: tuple[float, ...] = (),
-        ends: tuple[int, ...] = (),
-        stop: Stop = "eos",
-        prompt_tokens: int = 0,
-    ) -> Self:
-        if len(logprobs) != len(ends):
-            raise ValueError(f"{len(logprobs)} log-probabilities for {len(ends)} tokens")
-        return tuple.__new__(cls, (text, logprobs, ends, stop, prompt_tokens))
 
 
 class Usage(NamedTuple):

@@ -10,15 +10,12 @@ Strings only, no model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
-from b2ner_cli import grounding, prompts
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import Completion, Event, Mention, Span
-from b2ner_cli.relations import shift
-
-_SEPARATOR = re.compile("[;；]")
+from b2ner_cli.core import grounding
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import Event, Mention, Span
+from b2ner_cli.core.relations import shift
 
 
 def triggered(text: str, mentions: Sequence[Mention]) -> tuple[list[Event], list[Mention]]:
@@ -26,28 +23,6 @@ def triggered(text: str, mentions: Sequence[Mention]) -> tuple[list[Event], list
     entities, unlocated = grounding.locate(text, mentions)
     events = [Event(e.label, Span(e.start, e.end, e.text), (), e.score) for e in entities]
     return events, unlocated
-
-
-def parse_labels(completion: Completion, labels: Sequence[str]) -> tuple[list[Event], list[str]]:
-    """Read an answer that is labels alone; a part behind a colon does not count."""
-    said = completion.text.strip()
-    if not said or said.casefold() == prompts.NONE.strip().casefold():
-        return [], []
-    known = {name.casefold(): name for name in labels}
-    score = prompts.score(completion, 0, len(completion.text))
-    events: dict[str, Event] = {}
-    problems: list[str] = []
-    pieces = _SEPARATOR.split(said)
-    if completion.stop == "length":
-        pieces.pop()
-        problems.append(f"answer cut off after {len(completion.ends)} tokens")
-    for piece in pieces:
-        name = re.split("[:：]", piece, maxsplit=1)[0].strip()
-        if label := known.get(name.casefold()):
-            events[label] = Event(label, score=score)
-        elif name:
-            problems.append(f"label not in the label set: {name[:80]!r}")
-    return list(events.values()), problems
 
 
 def merge(parts: Iterable[tuple[Chunk, Sequence[Event]]]) -> tuple[Event, ...]:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from operator import attrgetter
 
-from b2ner_cli.document import Entity, How, Mention
+from b2ner_cli.core.document import Entity, How, Mention
 
 Span = tuple[int, int]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from b2ner_cli import grounding
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import Mention, Relation, Span
+from b2ner_cli.core import grounding
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import Mention, Relation, Span
 
 _COMMA = re.compile("[,，]")
 

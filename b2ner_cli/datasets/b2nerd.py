@@ -22,12 +22,13 @@ from typing import Any, Self
 
 import orjson
 
-from b2ner_cli.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.datasets import folders
+from b2ner_cli.datasets.folders import Place
 from b2ner_cli.errors import DataError
-from b2ner_cli.formats import json_array, trees
+from b2ner_cli.formats import json_array
 from b2ner_cli.formats.fields import json_type
 from b2ner_cli.formats.json_array import ArrayError, Element
-from b2ner_cli.formats.trees import Place
 
 SPLITS = ("train", "dev", "test")
 DROPPED = ("", "NA")  # types that mean: no entity
@@ -64,14 +65,14 @@ def collections(root: str | Path) -> dict[str, list[tuple[Place, str, str]]]:
     A collection is the folder above the tasks; "" stands for `root` itself, which may also be one
     task's folder or one data set's own. There is at least one.
     """
-    top, above = trees.root(root)
+    top, above = folders.root(root)
     found: dict[str, list[tuple[Place, str, str]]] = {}
     for folder, names in _folders(top, ()):
         task, name = ("", "", *above, *names)[-2:]
         collection = names[-3] if len(names) > 2 else ""
         found.setdefault(collection, []).append((folder, task, name))
     if not found:
-        shown = ", ".join(each.name for each in trees.children(top)[:8]) or "nothing"
+        shown = ", ".join(each.name for each in folders.children(top)[:8]) or "nothing"
         raise DataError(
             f"{root}: no data sets in it; it has {shown}",
             "looked for TASK_LANG/NAME/{train,dev,test}.json, such as NER_en/games/test.json",
@@ -83,7 +84,7 @@ def _folders(folder: Place, names: tuple[str, ...]) -> Iterator[tuple[Place, tup
     if _splits(folder):
         yield folder, names
     elif len(names) < _DEEPEST:
-        for child in trees.children(folder):
+        for child in folders.children(folder):
             if child.is_dir():
                 yield from _folders(child, (*names, child.name))
 
@@ -204,7 +205,7 @@ def read_file(
     Where the file itself breaks off, a last BadRecord says so.
     """
     number = -1
-    with trees.opened(path) as stream:
+    with folders.opened(path) as stream:
         try:
             for number, element in enumerate(json_array.elements(stream)):
                 yield _row(dataset, element, number, path, on_problem)
@@ -216,7 +217,7 @@ def read_file(
 def count_rows(path: Place) -> int:
     """Count the rows of a file without reading what is in them; a broken end is left out."""
     count = 0
-    with trees.opened(path) as stream, suppress(ArrayError):
+    with folders.opened(path) as stream, suppress(ArrayError):
         for _ in json_array.elements(stream):
             count += 1
     return count
@@ -348,7 +349,7 @@ def _at(pos: Any, text: str) -> str:
 
 
 def _load(path: Place) -> Any:
-    with trees.opened(path) as stream:
+    with folders.opened(path) as stream:
         content = stream.read()
     try:
         return orjson.loads(content.removeprefix(json_array.BOM))

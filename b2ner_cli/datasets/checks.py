@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from b2ner_cli.data.sections import Section, digest, gold
-from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.datasets.b2nerd import Misfit
+from b2ner_cli.datasets.splits import Section, digest, gold
 from b2ner_cli.errors import UsageError
-from b2ner_cli.formats.b2nerd import Misfit
-from b2ner_cli.labels import LabelSet
+from b2ner_cli.labels.label_set import LabelSet
 
 NOTES = ("unused", "separator")
 

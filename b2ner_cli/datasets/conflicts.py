@@ -22,10 +22,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from b2ner_cli.data.choosing import OnBad
-from b2ner_cli.data.sections import Section, gold
-from b2ner_cli.data.writing import readable
-from b2ner_cli.document import Document, Entity
+from b2ner_cli.core.document import Document, Entity
+from b2ner_cli.datasets.sampling import OnBad
+from b2ner_cli.datasets.splits import Section, gold
+from b2ner_cli.datasets.writing import readable
 from b2ner_cli.formats.conll import tokenize
 
 Verdict = Literal["agree", "other", "differ", "miss"]

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from b2ner_cli.data.choosing import OnBad, only
-from b2ner_cli.data.sections import Section, digest
-from b2ner_cli.data.writing import Part, readable
+from b2ner_cli.datasets.sampling import OnBad, only
+from b2ner_cli.datasets.splits import Section, digest
+from b2ner_cli.datasets.writing import Part, readable
 from b2ner_cli.formats.conll import tokenize
 
 WIDTH = 1024  # of a vector of words

@@ -18,13 +18,13 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.data.choosing import OnBad
-from b2ner_cli.data.sections import Section
-from b2ner_cli.data.writing import Part, readable
-from b2ner_cli.document import Document
+from b2ner_cli.core.document import Document
+from b2ner_cli.datasets.sampling import OnBad
+from b2ner_cli.datasets.splits import Section
+from b2ner_cli.datasets.writing import Part, readable
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats.fields import json_type
-from b2ner_cli.labels import LabelSet
+from b2ner_cli.labels.label_set import LabelSet
 
 EVERY = "*"
 

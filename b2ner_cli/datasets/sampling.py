@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from b2ner_cli.corpus import Caps, balanced
-from b2ner_cli.data.sections import Section, digest
-from b2ner_cli.data.writing import Part, readable
-from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.datasets.balance import Caps, balanced
+from b2ner_cli.datasets.splits import Section, digest
+from b2ner_cli.datasets.task_configs import SEED
+from b2ner_cli.datasets.writing import Part, readable
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.tasks import SEED
 
 OnBad = Callable[[BadRecord], None]
 NO_CAP = 1 << 60

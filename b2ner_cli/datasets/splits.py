@@ -18,11 +18,13 @@ from typing import NamedTuple
 
 import xxhash
 
-from b2ner_cli import formats, grounding
-from b2ner_cli.document import BadRecord, Document, Entity, Mention
+from b2ner_cli import formats
+from b2ner_cli.core import grounding
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.datasets import b2nerd, folders
+from b2ner_cli.datasets.b2nerd import SPLITS, DataSet, Misfit
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import b2nerd, fields, sources, trees
-from b2ner_cli.formats.b2nerd import SPLITS, DataSet, Misfit
+from b2ner_cli.formats import fields, input_file
 
 Report = Callable[[str], None]
 OnMisfit = Callable[[Misfit], None]
@@ -76,7 +78,7 @@ class Section:
 
     dataset: DataSet
     split: str
-    file: trees.Place
+    file: folders.Place
     format: str = "b2nerd"
 
     @property
@@ -174,7 +176,7 @@ def _single(source: Source, on_problem: Report | None) -> Section:
         known = ", ".join(SUFFIXES)
         raise UsageError(f"{path}: of which format?", f"say --from, or use a suffix of {known}")
     if kind != "parquet" and kind != "b2nerd":
-        sources.check(str(path), kind)
+        input_file.check(str(path), kind)
     split, name, task = "train", path.name.partition(".")[0], f"NER_{source.language}"
     folder = path.resolve().parent
     if name in SPLITS:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli.data.sections import Section
-from b2ner_cli.document import BadRecord
+from b2ner_cli.core.document import BadRecord
+from b2ner_cli.datasets import b2nerd
+from b2ner_cli.datasets.b2nerd import SPLITS
+from b2ner_cli.datasets.folders import Place
+from b2ner_cli.datasets.splits import Section
 from b2ner_cli.errors import DataError
-from b2ner_cli.formats import b2nerd
-from b2ner_cli.formats.b2nerd import SPLITS
-from b2ner_cli.formats.trees import Place
 
 log = logging.getLogger("b2ner")
 

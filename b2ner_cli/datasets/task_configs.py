@@ -25,12 +25,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli.document import Document
+from b2ner_cli.core.document import Document
+from b2ner_cli.core.tasks import TASKS, Task
+from b2ner_cli.datasets import b2nerd, task_documents
+from b2ner_cli.datasets.b2nerd import SPLITS, DataSet
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import asked, b2nerd
-from b2ner_cli.formats.b2nerd import SPLITS, DataSet
 from b2ner_cli.formats.fields import json_type
-from b2ner_cli.templates import TASKS, Task
 
 PRESETS = (
     "bilingual_b2nerd_only",
@@ -157,7 +157,7 @@ def read(name: str) -> TaskConfig:
     A preset's name means the preset, whatever is in the working directory.
     """
     if name in PRESETS:
-        preset = resources.files("b2ner_cli") / "task_configs" / f"{name}.json"
+        preset = resources.files("b2ner_cli.datasets") / "task_configs" / f"{name}.json"
         return TaskConfig(name, _sections(_parsed(preset.read_text("utf-8"), name), name, SPLITS))
     path = Path(name)
     if path.is_file():
@@ -221,7 +221,11 @@ def find(config: TaskConfig, split: str, root: Path, wanted: Sequence[Task] = ()
                 f"it has {', '.join(dataset.splits)}; take it out of the section",
             )
         kind = place[0].partition("_")[0]
-        tasks = [task for task in wanted if asked.fits(task, kind)] if wanted else [asked.OWN[kind]]
+        tasks = (
+            [task for task in wanted if task_documents.fits(task, kind)]
+            if wanted
+            else [task_documents.OWN[kind]]
+        )
         parts += [Part(dataset, tuple(each), task) for task in tasks]
     if not parts:
         names = ", ".join(task.lower() for task in wanted)
@@ -236,7 +240,7 @@ def _folder(place: tuple[str, str], found: Mapping[tuple[str, str], DataSet]) ->
     """Where a config's set lies: in its task's own folder, or in that of all such tasks."""
     task, name = place
     kind, _, rest = task.partition("_")
-    shared = next((asked.KINDS[each] for each in TASKS if each == kind), kind)
+    shared = next((task_documents.KINDS[each] for each in TASKS if each == kind), kind)
     common = (f"{shared}_{rest}" if rest else shared, name)
     return common if place not in found and common in found else place
 
@@ -292,8 +296,8 @@ def _section(content: Any, where: str) -> tuple[Entry, ...]:
         raise DataError(f"{where}: {json_type(content)}, not an object of tasks", example)
     entries: dict[tuple[str, str], Entry] = {}
     for task, items in content.items():
-        if task.partition("_")[0] not in asked.OWN:
-            hint = f"tasks are {', '.join(asked.OWN)}, in a language, such as NER_en"
+        if task.partition("_")[0] not in task_documents.OWN:
+            hint = f"tasks are {', '.join(task_documents.OWN)}, in a language, such as NER_en"
             raise DataError(f"{where}: no task {task!r}", hint)
         if not isinstance(items, list):
             raise DataError(f"{where}: {task} is {json_type(items)}, not a list", example)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from b2ner_cli.document import Document
+from b2ner_cli.core.document import Document
+from b2ner_cli.core.tasks import ABOUT_EVENTS, TASKS, Task
+from b2ner_cli.datasets.b2nerd import DataSet, read_split
 from b2ner_cli.errors import DataError
 from b2ner_cli.formats import gold
-from b2ner_cli.formats.b2nerd import DataSet, read_split
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.templates import ABOUT_EVENTS, TASKS, Task
 
 KINDS: dict[Task, str] = {
     "NER": "NER", "RE": "RE", "EET": "EE", "EEA": "EE", "newEET": "EE", "newEEA": "EE",

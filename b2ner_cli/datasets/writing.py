@@ -22,11 +22,11 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.data.sections import Section, gold
-from b2ner_cli.document import Document, Result
+from b2ner_cli.core.document import Document, Result
+from b2ner_cli.datasets.b2nerd import SPLITS, DataSet
+from b2ner_cli.datasets.splits import Section, gold
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.formats import conll, open_output, parquet
-from b2ner_cli.formats.b2nerd import SPLITS, DataSet
 
 SUFFIXES = {
     "b2nerd": ".json",

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 
-from b2ner_cli.backbone import Backbone
-from b2ner_cli.device_errors import (
+from b2ner_cli.engine import self_check
+from b2ner_cli.engine.packed import PackedEngine
+from b2ner_cli.engine.reference import PlainEngine
+from b2ner_cli.models.device_errors import (
     failing_clearly,
     fitting_memory,
     is_device_failure,
     is_out_of_memory,
 )
-from b2ner_cli.engine import probe
-from b2ner_cli.engine.packed import PackedEngine
-from b2ner_cli.engine.plain import PlainEngine
+from b2ner_cli.models.loading import Backbone
 
 log = logging.getLogger("b2ner")
 
@@ -58,7 +58,7 @@ def _fast(
         fast = PackedEngine(
             backbone, max_answer=max_answer, batch_tokens=batch_tokens, constrain=constrain
         )
-        return probe.trouble(fast) or fast
+        return self_check.trouble(fast) or fast
     except Exception as error:  # models of any make: a configuration may lack anything
         if is_out_of_memory(error) or is_device_failure(error):
             raise  # the plain one would fare no better

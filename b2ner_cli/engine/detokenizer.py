@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from b2ner_cli.backbone import Backbone, Tokenizer
-from b2ner_cli.document import Completion, Stop
+from b2ner_cli.core.engine import Completion, Stop
+from b2ner_cli.models.loading import Backbone
+from b2ner_cli.models.tokenizer import Tokenizer
 
 
 class Speller:

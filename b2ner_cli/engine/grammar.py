@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from b2ner_cli.backbone import Tokenizer
 from b2ner_cli.errors import ModelError
-from b2ner_cli.prompts import NONE
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.prompts.rendering import NONE
 
 
 @dataclass(frozen=True, slots=True)

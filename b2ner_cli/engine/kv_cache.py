@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from b2ner_cli.attention import How, attend, weights
+from b2ner_cli.models.attention import How, attend, weights
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from b2ner_cli.engine.screening import Screen
-from b2ner_cli.output_head import capped, logits_of
+from b2ner_cli.engine.int8_head import Screen
+from b2ner_cli.models.output_head import capped, logits_of
 
 _BLOCK = 8192  # vocabulary entries
 _FULL = 16  # rows: on a CPU a float32 product of 5 to 15 rows takes longer than one of 16

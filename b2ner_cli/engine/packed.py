@@ -20,18 +20,17 @@ from typing import Any
 
 import torch
 
-from b2ner_cli import attention
-from b2ner_cli.backbone import Backbone
-from b2ner_cli.device_errors import failing_clearly, is_out_of_memory
-from b2ner_cli.document import Completion
-from b2ner_cli.engine import choosing, screening
-from b2ner_cli.engine.completions import Speller, identity
+from b2ner_cli.core.engine import Completion, Prompt
+from b2ner_cli.engine import int8_head, next_token
+from b2ner_cli.engine.detokenizer import Speller, identity
 from b2ner_cli.engine.drafting import LONGEST, Drafter, spare_tokens
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
-from b2ner_cli.engine.rows import Request, Row
-from b2ner_cli.engine.slots import PACKED, KeyValue, Prefix, Slots, Step
+from b2ner_cli.engine.kv_cache import PACKED, KeyValue, Prefix, Slots, Step
+from b2ner_cli.engine.sequences import Request, Row
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.models import attention
+from b2ner_cli.models.device_errors import failing_clearly, is_out_of_memory
+from b2ner_cli.models.loading import Backbone
 
 log = logging.getLogger("b2ner")
 
@@ -69,14 +68,14 @@ class PackedEngine:
         on_card = backbone.device.startswith("cuda")
         self.step_tokens, self.most_rows = (2048, 512) if on_card else (512, 128)
         head = backbone.model.get_output_embeddings()
-        self._screened = not constrain and screening.is_worth_it(head, backbone.device)
+        self._screened = not constrain and int8_head.is_worth_it(head, backbone.device)
         self.spare_tokens, why = spare_tokens(backbone.device, constrain or self._screened)
         self.notes: tuple[str, ...] = (
             f"engine fast: {self.batch_tokens} tokens at once: {reason}",
             f"answers drafted, up to {self.spare_tokens} tokens in a step: {why}",
         )
         if self._screened:
-            most = screening.MOST_ROWS
+            most = int8_head.MOST_ROWS
             why = f"to read all of its {head.weight.numel():,} weights takes longer"
             self.notes += (f"output head screened in 8 bits, up to {most} rows in a step: {why}",)
         self._speller = Speller(backbone.tokenizer)
@@ -272,19 +271,19 @@ class PackedEngine:
 
     def _best(self, hidden: torch.Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:
         if self._grammars is None:
-            few = self._screened and len(hidden) <= screening.MOST_ROWS
-            return choosing.best(self.backbone.model, hidden, self._screen if few else None)
+            few = self._screened and len(hidden) <= int8_head.MOST_ROWS
+            return next_token.best(self.backbone.model, hidden, self._screen if few else None)
         allowed = [
             moves
             for row in rows
             if row.progress is not None
             for moves in row.progress.follow(row.draft)
         ]
-        return choosing.best_allowed(self.backbone.model, hidden, allowed)
+        return next_token.best_allowed(self.backbone.model, hidden, allowed)
 
     @cached_property
-    def _screen(self) -> screening.Screen:
-        return screening.read_in_bytes(self.backbone.model.get_output_embeddings().weight)
+    def _screen(self) -> int8_head.Screen:
+        return int8_head.read_in_bytes(self.backbone.model.get_output_embeddings().weight)
 
     # Prefixes and memory --------------------------------------------------------------------------
 

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from b2ner_cli.backbone import Backbone
-from b2ner_cli.device_errors import failing_clearly, is_out_of_memory
-from b2ner_cli.document import Completion
-from b2ner_cli.engine.completions import Speller, identity
+from b2ner_cli.core.engine import Completion, Prompt
+from b2ner_cli.engine.detokenizer import Speller, identity
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.models.device_errors import failing_clearly, is_out_of_memory
+from b2ner_cli.models.loading import Backbone
 
 log = logging.getLogger("b2ner")
 

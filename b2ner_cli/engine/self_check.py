@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from b2ner_cli import attention
-from b2ner_cli.engine import choosing
-from b2ner_cli.engine.slots import Prefix, Slots, Step
+from b2ner_cli.engine import next_token
+from b2ner_cli.engine.kv_cache import Prefix, Slots, Step
+from b2ner_cli.models import attention
 
 if TYPE_CHECKING:
     from b2ner_cli.engine.packed import PackedEngine
@@ -58,7 +58,7 @@ def _compare(engine: PackedEngine) -> str:
         body = backbone.model.base_model
         whole = body(input_ids=prompt, use_cache=False).last_hidden_state[0].to(backbone.device)
         logits = backbone.model(input_ids=prompt, use_cache=False).logits[0, -1].float()
-        tokens, logprobs = choosing.best(backbone.model, whole[-1:])
+        tokens, logprobs = next_token.best(backbone.model, whole[-1:])
         expected = logits.log_softmax(-1)[tokens[0]].item()
         if not abs(expected - logprobs[0]) < _NEAR * limit or tokens[0] != int(logits.argmax()):
             return "its output head is more than one matrix"

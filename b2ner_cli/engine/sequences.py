@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine.drafting import Drafter
 from b2ner_cli.engine.grammar import Progress
-from b2ner_cli.engine.slots import Prefix
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.engine.kv_cache import Prefix
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,8 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from b2ner_cli.document import Completion
+from b2ner_cli.core.engine import Completion, Engine, Prompt
 from b2ner_cli.errors import B2nerError, UsageError
-from b2ner_cli.planning import Engine
-from b2ner_cli.prompts import Prompt
 
 log = logging.getLogger("b2ner")
 

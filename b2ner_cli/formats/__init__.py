@@ -17,18 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import BinaryIO
 
-from b2ner_cli.document import BadRecord, Document, Entity, Result
+from b2ner_cli.core.document import BadRecord, Document, Entity, Result
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.formats import conll, jsonl, plain, sources, tables
+from b2ner_cli.formats import conll, csv_tsv, input_file, jsonl, plain
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.formats.fields import Fields
-from b2ner_cli.formats.files import Output, open_output
+from b2ner_cli.formats.output_file import Output, open_output
 
 __all__ = ["READERS", "WRITERS", "Output", "open_output", "output_format", "read", "writer"]
 
 READERS = {
     "jsonl": jsonl.read,
-    "csv": tables.read,
+    "csv": csv_tsv.read,
     "txt": plain.read_file,
     "lines": plain.read_lines,
     "conll": conll.read,
@@ -54,11 +54,11 @@ def read(
     if format is not None and format not in READERS:
         raise UsageError(f"no format {format!r}", f"formats to read: {', '.join(READERS)}")
     paths = [fspath(path) for path in inputs]
-    if paths.count(sources.STDIN) > 1:
+    if paths.count(input_file.STDIN) > 1:
         raise InputError("stdin: named twice", "give - once")
     for path in paths:
-        if not sources.is_stream(path):
-            sources.check(path, format)
+        if not input_file.is_stream(path):
+            input_file.check(path, format)
     if stdin is None and sys.stdin is not None:
         stdin = sys.stdin.buffer
     return _read(paths, format, Fields(text_field, id_field, labels_field, gold_field), stdin)
@@ -68,8 +68,8 @@ def _read(
     paths: list[str], format: str | None, fields: Fields, stdin: BinaryIO | None
 ) -> Iterator[Document | BadRecord]:
     for path in paths:
-        with sources.opened(path, format, stdin) as (found, lines):
-            yield from READERS[found](lines, "stdin" if path == sources.STDIN else path, fields)
+        with input_file.opened(path, format, stdin) as (found, lines):
+            yield from READERS[found](lines, "stdin" if path == input_file.STDIN else path, fields)
 
 
 def writer(
@@ -85,7 +85,7 @@ def writer(
     if format == "jsonl":
         return b"", jsonl.encode
     if format == "csv":
-        return tables.HEADER, tables.encode
+        return csv_tsv.HEADER, csv_tsv.encode
     if format != "conll":
         raise UsageError(f"no format {format!r}", f"formats to write: {', '.join(WRITERS)}")
 
@@ -101,5 +101,5 @@ def writer(
 
 def output_format(path: str | None) -> str:
     """Choose the format by the suffix of the output file: JSON lines unless it says otherwise."""
-    found = sources.format_by_suffix(path or "")
+    found = input_file.format_by_suffix(path or "")
     return found if found in WRITERS else "jsonl"

@@ -23,8 +23,9 @@ from typing import Literal
 
 import orjson
 
-from b2ner_cli.document import BadRecord, Document, Entity, Mention, Result
-from b2ner_cli.formats.fields import Fields, RecordError, no_surrogates
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result
+from b2ner_cli.core.text import no_surrogates
+from b2ner_cli.formats.fields import Fields, RecordError
 from b2ner_cli.formats.jsonl import not_utf8
 
 Tokens = Literal["auto", "whitespace", "char"]

@@ -12,16 +12,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 
-from b2ner_cli.document import BadRecord, Document, Result
+from b2ner_cli.core.document import BadRecord, Document, Result
+from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import InputError
-from b2ner_cli.formats.fields import (
-    Fields,
-    RecordError,
-    document,
-    found_names,
-    no_surrogates,
-    text_field_guess,
-)
+from b2ner_cli.formats.fields import Fields, RecordError, document, found_names, text_field_guess
 
 HEADER = b"id,start,end,label,text,score\n"
 LARGEST_CELL = 1 << 30

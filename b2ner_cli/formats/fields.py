@@ -12,17 +12,15 @@ Knows nothing of files or lines.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from b2ner_cli.document import Document, Entity, Mention
+from b2ner_cli.core.document import Document, Entity, Mention
 
 SHOWN_KEYS = 8
 REJECTED = ("reject", "ignore")  # Prodigy's answers for records that are no gold
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +200,3 @@ def _offset_hint(text: str, start: int, end: int, surface: object) -> str:
     if units.decode("utf-16-le", "replace") == surface:
         return "offsets count code points; these look like UTF-16 units (Doccano, JavaScript)"
     return "offsets count code points from 0, the end is exclusive"
-
-
-def no_surrogates(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot hold, one for one: offsets stay right."""
-    return text if text.isascii() else SURROGATE.sub("\ufffd", text)

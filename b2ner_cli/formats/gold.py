@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from b2ner_cli import grounding, relations
-from b2ner_cli.document import Document, Entity, Event, Mention, Relation, Span
+from b2ner_cli.core import grounding, relations
+from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation, Span
+from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 from b2ner_cli.formats.fields import RecordError, json_type
-from b2ner_cli.templates import ABOUT_EVENTS, Task
 
 NOTHING = ("", "NA")  # labels that mean: none
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.document import BadRecord, Document, Result
-from b2ner_cli.formats import found
-from b2ner_cli.formats.fields import Fields, RecordError, document, json_type, no_surrogates
-from b2ner_cli.templates import TASKS, Task
+from b2ner_cli.core.document import BadRecord, Document, Result
+from b2ner_cli.core.tasks import TASKS, Task
+from b2ner_cli.core.text import no_surrogates
+from b2ner_cli.formats import result_json
+from b2ner_cli.formats.fields import Fields, RecordError, document, json_type
 
-RESERVED = {task: (found.key(task), "unlocated", "problems") for task in TASKS}  # keys of ours
+RESERVED = {
+    task: (result_json.key(task), "unlocated", "problems") for task in TASKS
+}  # keys of ours
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]:]', re.DOTALL)
 
 
@@ -80,9 +83,9 @@ def encode(result: Result) -> bytes:
     else:
         head = _rebuilt(record, ours)
     if task == "NER":
-        tail = b',"entities":' + _dumps([found.entity(entity) for entity in result.entities])
+        tail = b',"entities":' + _dumps([result_json.entity(entity) for entity in result.entities])
     else:
-        tail = b',"%b":' % ours[0].encode() + _dumps(found.spelled(result))
+        tail = b',"%b":' % ours[0].encode() + _dumps(result_json.spelled(result))
     if result.unlocated:
         missing = [{"label": m.label, "text": m.surface} for m in result.unlocated]
         tail += b',"unlocated":' + _dumps(missing)

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.errors import InputError, OutputError, UsageError
 from b2ner_cli.formats.fields import Fields, RecordError, document
 

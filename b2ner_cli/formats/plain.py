@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.formats.fields import Fields
 from b2ner_cli.formats.jsonl import not_utf8
 

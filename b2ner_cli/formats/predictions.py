@@ -15,11 +15,11 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.document import Entity, check_entities
+from b2ner_cli.core.document import Entity, check_entities
+from b2ner_cli.core.tasks import as_task
 from b2ner_cli.errors import InputError
-from b2ner_cli.formats import found
-from b2ner_cli.formats.sources import opened
-from b2ner_cli.templates import as_task
+from b2ner_cli.formats import result_json
+from b2ner_cli.formats.input_file import opened
 
 FILE_NAME = "predict_eval_predictions.jsonl"
 NAMES_FILE = "asked_labels.json"  # beside it, where labels were asked under other names
@@ -95,7 +95,7 @@ def encode(record: PredictionRecord) -> bytes:
 
 
 def _key(task: str) -> str:
-    return found.key(as_task(task))
+    return result_json.key(as_task(task))
 
 
 def read(path: Path) -> Iterator[PredictionRecord]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from b2ner_cli.document import Entity, Event, Relation, Result, Span
-from b2ner_cli.templates import ABOUT_EVENTS, Task
+from b2ner_cli.core.document import Entity, Event, Relation, Result, Span
+from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 
 _KEYS: dict[Task, str] = {"NER": "entities", "RE": "relations", "Sentiment": "sentiment"}
 

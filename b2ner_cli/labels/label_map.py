@@ -20,10 +20,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from b2ner_cli.document import BadRecord, Document
+from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import fold
+from b2ner_cli.labels.label_set import LabelSet, fold
 
 AS_GIVEN = "as given"  # what reports say of labels that nothing renamed
 _SEPARATOR = re.compile("([;；])")

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from b2ner_cli.core.language import detect_language
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.labels import LabelSet, detect_language, read_label_file, split_names
-from b2ner_cli.prompts import fold
-from b2ner_cli.taxonomy import PREFIX as TAXONOMY
-from b2ner_cli.taxonomy import Entry, entries, find, named, singular
+from b2ner_cli.labels.label_set import LabelSet, fold, split_names
+from b2ner_cli.labels.reading import read_label_file
+from b2ner_cli.labels.taxonomy import PREFIX as TAXONOMY
+from b2ner_cli.labels.taxonomy import Entry, entries, find, named, singular
 
 Severity = Literal["error", "warning", "note"]
 _LONGEST = 6  # words of a label; the longest of the authors' has five

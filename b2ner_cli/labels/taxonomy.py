@@ -23,10 +23,10 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any, Literal, get_args
 
+from b2ner_cli.core.language import as_language
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import as_language, split_names
-from b2ner_cli.prompts import fold
-from b2ner_cli.variation import other_names
+from b2ner_cli.labels.label_set import fold, split_names
+from b2ner_cli.labels.synonyms import other_names
 
 Sureness = Literal["confirmed", "given", "probable", "ours"]
 SURE: Mapping[Sureness, str] = {
@@ -94,7 +94,7 @@ class Entry:
 @functools.cache
 def entries() -> tuple[Entry, ...]:
     """The whole taxonomy, sorted by language and label; read when first asked for."""
-    text = resources.files("b2ner_cli").joinpath(_FILE).read_text(encoding="utf-8")
+    text = resources.files("b2ner_cli.labels").joinpath(_FILE).read_text(encoding="utf-8")
     return tuple(_entry(json.loads(line)) for line in text.splitlines())
 
 

@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from b2ner_cli import internlm2
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import internlm2
 
 _PREFIX = "base_model.model."
 _CHANGE_THE_MODEL = ("pissa", "olora", "corda", "loftq", "lora_ga")

@@ -23,10 +23,10 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from b2ner_cli import adapters, backbone, internlm2
-from b2ner_cli.adapters import Update
 from b2ner_cli.errors import ModelError, OutputError, UsageError
-from b2ner_cli.model_files import Source, base_of, locate, read_json
+from b2ner_cli.models import adapters, devices, internlm2, loading
+from b2ner_cli.models.adapters import Update
+from b2ner_cli.models.files import Source, base_of, locate, read_json
 
 LAYOUTS = ("llama", "internlm2")
 
@@ -97,7 +97,7 @@ def write_adapter(source: Source, target: Path, layout: str = "llama") -> str:
     """Write a source's adapter in a layout in peft's format; one line about it."""
     assert source.adapter is not None
     adapter = source.adapter
-    skeleton = backbone.skeleton(source)
+    skeleton = loading.skeleton(source)
     adapters.check(skeleton, adapter)
     given = adapters.read(adapter)
     translate = adapters.for_model if layout == "llama" else adapters.for_internlm2
@@ -156,11 +156,9 @@ def adapter_config(config: dict[str, Any], updates: list[Update], layers: int) -
 
 def write_model(source: Source, target: Path, dtype: str = "auto") -> str:
     """Write a source's model, its adapter merged if it has one, as Llama; one line about it."""
-    stored = backbone.stored_dtype(source)
-    wanted = (
-        stored if dtype == "auto" else backbone.DTYPES[backbone.choose_dtype(dtype, "cpu").value]
-    )
-    network, tokenizer = backbone.load_parts(source, stored if source.adapter else wanted)
+    stored = loading.stored_dtype(source)
+    wanted = stored if dtype == "auto" else devices.DTYPES[devices.choose_dtype(dtype, "cpu").value]
+    network, tokenizer = loading.load_parts(source, stored if source.adapter else wanted)
     if source.adapter:
         adapters.merge(network, source.adapter, wanted)
     with replacing(target) as work:

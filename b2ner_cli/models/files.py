@@ -21,9 +21,9 @@ from typing import Any
 
 import xxhash
 
-from b2ner_cli import mini
 from b2ner_cli.errors import ModelError
-from b2ner_cli.released import RELEASED, is_hub_name, pinned
+from b2ner_cli.models import mini
+from b2ner_cli.models.released import RELEASED, is_hub_name, pinned
 
 _WEIGHED = {".json", ".safetensors", ".gguf", ".model"}
 _SMALL = ["*.json", "*.model", "*.txt"]

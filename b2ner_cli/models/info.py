@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from b2ner_cli import adapters, backbone, released
 from b2ner_cli.errors import ModelError
-from b2ner_cli.model_files import Source, base_of, locate, read_json, stored_tensors
+from b2ner_cli.models import adapters, devices, loading, released
+from b2ner_cli.models.files import Source, base_of, locate, read_json, stored_tensors
+from b2ner_cli.models.tokenizer import load_tokenizer
 
 _BLOCK = 64  # weights that share a scale of a byte in 4 bits; in 8 bits a row shares one of 4
 
@@ -95,8 +96,8 @@ def describe(
 
     Raises ModelError as loading would, for files that are missing, cut off or do not fit.
     """
-    where = backbone.choose_device(device)
-    kind = backbone.choose_dtype(dtype, where.value)
+    where = devices.choose_device(device)
+    kind = devices.choose_dtype(dtype, where.value)
     source = locate(model, adapter, revision, weights=False)
     weights = any(source.directory.glob("*.safetensors"))
     if weights:  # they are here, whole or not
@@ -106,13 +107,13 @@ def describe(
             f"{source.name} is a GGUF file, whose shapes show only when it is loaded",
             "give a directory with config.json",
         )
-    network = backbone.skeleton(source)
+    network = loading.skeleton(source)
     facts, doubts = None, []
     if source.adapter:
         adapters.check(network, source.adapter)
         facts = _adapter_facts(source.adapter)
         doubts = released.doubts(source.name, source.directory, source.adapter)
-    tokenizer = backbone.load_tokenizer(source)
+    tokenizer = load_tokenizer(source)
     config = network.config.get_text_config()
     reasons = (
         *source.reasons,

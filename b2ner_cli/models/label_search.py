@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from b2ner_cli.backbone import Backbone
-from b2ner_cli.taxonomy import Entry
+from b2ner_cli.labels.taxonomy import Entry
+from b2ner_cli.models.loading import Backbone
 
 _PROMPT = 'The words "{}" mean in one word: "'
 _ROWS = 64  # prompts at once

@@ -18,7 +18,7 @@ from contextlib import redirect_stderr
 from importlib import resources
 from pathlib import Path
 
-from b2ner_cli.cache import cache_directory
+from b2ner_cli.core.paths import cache_directory
 from b2ner_cli.errors import NOTICE, ModelError
 
 log = logging.getLogger("b2ner")
@@ -36,7 +36,7 @@ _AGAIN = "reinstall it: pip install --force-reinstall --no-deps " + " ".join(
 
 def adapter() -> Path | None:
     """The directory of the adapter that this package ships for `mini`."""
-    path = Path(str(resources.files("b2ner_cli") / "mini_adapter"))
+    path = Path(str(resources.files("b2ner_cli.models") / "mini_adapter"))
     return path if (path / "adapter_model.safetensors").is_file() else None
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from b2ner_cli.device_errors import first_line
 from b2ner_cli.errors import ModelError, UsageError
+from b2ner_cli.models.device_errors import first_line
 
 BITS = {"8bit": 8, "4bit": 4}
 _INSTALL = "install it: pip install 'b2ner-cli[quantized]'"

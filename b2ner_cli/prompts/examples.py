@@ -12,13 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from b2ner_cli import formats
-from b2ner_cli.document import BadRecord
+from b2ner_cli.core.document import BadRecord
+from b2ner_cli.core.tasks import Task
 from b2ner_cli.errors import InputError
-from b2ner_cli.formats import found as keys
 from b2ner_cli.formats import gold
+from b2ner_cli.formats import result_json as keys
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.prompts import Example
-from b2ner_cli.templates import Task
+from b2ner_cli.prompts.rendering import Example
 
 
 def read_examples(path: Path, task: Task = "NER") -> tuple[Example, ...]:

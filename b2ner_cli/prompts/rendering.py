@@ -11,42 +11,21 @@ inserted once and never formatted, so braces and template words in a document ar
 
 from __future__ import annotations
 
-import math
-import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from b2ner_cli import templates
-from b2ner_cli.document import Completion, Mention
+from b2ner_cli.core import tasks
+from b2ner_cli.core.document import Mention
+from b2ner_cli.core.engine import Prompt
+from b2ner_cli.core.language import Language, as_language
+from b2ner_cli.core.tasks import Task
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LabelSet, Language, as_language
-from b2ner_cli.templates import NER as TEMPLATES
-from b2ner_cli.templates import Task, Template
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What the model reads: the part all documents of a label set share, then the document's own.
-
-    The cut falls before the space that precedes the document, a token boundary, so the two parts
-    can be tokenised apart and the first computed once. `labels` and `about` say once more which
-    labels are asked for and in which text, for engines that hold answers to them.
-    """
-
-    prefix: str
-    own: str
-    labels: tuple[str, ...] = ()
-    about: str = ""
-
-    @property
-    def text(self) -> str:
-        return self.prefix + self.own
-
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts import templates
+from b2ner_cli.prompts.templates import NER as TEMPLATES
+from b2ner_cli.prompts.templates import Template
 
 NONE = " None"  # the empty answer, an English word in every language
-_NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)[^\w:：]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +135,7 @@ def _template(labels: LabelSet, language: Language, form: Form) -> Template:
 
 
 def _of_event(instruction: str, form: Form) -> str:
-    if form.task not in templates.ABOUT_EVENTS:
+    if form.task not in tasks.ABOUT_EVENTS:
         return instruction
     # One pass over the template alone: what is inserted is never looked at again.
     head, _, rest = instruction.partition(templates.TYPE)
@@ -166,89 +145,8 @@ def _of_event(instruction: str, form: Form) -> str:
 
 def answer(mentions: Iterable[Mention], task: Task = "NER") -> str:
     """The answer that says `mentions`, in their order, repeats kept; leading space included."""
-    if task in templates.LABELS_ONLY:
+    if task in tasks.LABELS_ONLY:
         said = "; ".join(dict.fromkeys(mention.label for mention in mentions))
     else:
         said = "; ".join(f"{mention.label}: {mention.surface}" for mention in mentions)
     return f" {said}" if said else NONE
-
-
-def labels_said(answered: str) -> list[str]:
-    """What an answer has before its colons, whether it was asked for or not."""
-    pieces = re.split("[;；]", answered)
-    parts = (re.split("[:：]", piece, maxsplit=1) for piece in pieces)
-    return [name for part in parts if len(part) == 2 and (name := part[0].strip())]
-
-
-def parse(
-    completion: Completion, labels: Sequence[str], text: str
-) -> tuple[list[Mention], list[str]]:
-    """Read the mentions of an answer about `text`, and the problems met in reading it.
-
-    Full-width punctuation, missing spaces, letter case of labels and a cut-off tail are
-    tolerated. A piece without a label continues the piece before it where the two joined stand
-    in the text (a surface that holds ``;``); otherwise it is a problem, as is an unknown label.
-    """
-    answered = completion.text
-    if ":" not in answered and _NOTHING.fullmatch(answered.strip()):
-        return [], []
-    known = _known(tuple(labels))
-    ends, logprobs = completion.ends, completion.logprobs
-    mentions: list[Mention] = []
-    problems: list[str] = []
-    # Offsets hold in both: what is read off the one is cut out of the other.
-    plain = answered if answered.isascii() else answered.replace("；", ";").replace("：", ":")
-    pieces = plain.split(";")
-    if completion.stop == "length":
-        pieces.pop()  # its surface may be half a word
-        problems.append(f"answer cut off after {len(ends)} tokens")
-    end = -1
-    opened = ""  # the last mention: its label, where that and where its surface begins
-    opening = surface_start = 0
-    for piece in pieces:
-        start, end = end + 1, end + 1 + len(piece)
-        before, colon, _ = piece.partition(":")
-        named = before.strip()
-        label = known.get(named) or known.get(fold(named)) if colon else None
-        if label is not None:
-            opened, opening, surface_start = label, start, start + len(before) + 1
-            surface = answered[surface_start:end].strip()
-            mentions.append(Mention(label, surface, _score(ends, logprobs, start, end)))
-        elif not piece.strip():
-            continue  # two separators in a row, or one at the end
-        elif mentions and (surface := answered[surface_start:end].strip()) in text:
-            mentions[-1] = Mention(opened, surface, _score(ends, logprobs, opening, end))
-        else:
-            said = named if colon else answered[start:end].strip()
-            what = "label not in the label set" if colon else "answer piece without a label"
-            problems.append(f"{what}: {said[:80]!r}")
-    if not all([mention.surface for mention in mentions]):
-        problems += [f"label {m.label!r} without an entity" for m in mentions if not m.surface]
-        mentions = [mention for mention in mentions if mention.surface]
-    return mentions, problems
-
-
-@lru_cache(maxsize=256)
-def _known(labels: tuple[str, ...]) -> Mapping[str, str]:
-    """The labels by what an answer may call them."""
-    # A label as it stands in the set comes before one that differs in case or spaces.
-    return {fold(name): name for name in labels} | {name: name for name in labels}
-
-
-def fold(label: str) -> str:
-    """What spellings of a label that answers do not tell apart have in common."""
-    return " ".join(label.replace("->", " -> ").split()).casefold()
-
-
-def score(completion: Completion, start: int, end: int) -> float | None:
-    """Geometric mean probability of the tokens that spell a part of an answer."""
-    return _score(completion.ends, completion.logprobs, start, end)
-
-
-def _score(ends: Sequence[int], logprobs: Sequence[float], start: int, end: int) -> float | None:
-    """Geometric mean probability of the answer tokens that spell characters [start, end)."""
-    spelling = logprobs[bisect_right(ends, start) : bisect_left(ends, end) + 1]
-    if not spelling:
-        return None
-    mean = sum(spelling) / len(spelling)
-    return math.exp(mean) if mean < 0 else 1.0

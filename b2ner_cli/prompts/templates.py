@@ -14,17 +14,11 @@ included: adapters were trained on exactly these. Strings only; `prompts` puts t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from b2ner_cli.core.language import Language
+from b2ner_cli.core.tasks import Task
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LabelSet, Language
-
-Task = Literal["NER", "RE", "EET", "EEA", "newEET", "newEEA", "Sentiment"]
-TASKS: tuple[Task, ...] = get_args(Task)
-ABOUT_EVENTS: tuple[Task, ...] = ("EEA", "newEEA")  # ask for the arguments of one event
-LABELS_ONLY: tuple[Task, ...] = ("newEET", "Sentiment")  # answers name no part of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,22 +197,6 @@ TEMPLATES: dict[Task, dict[Language, Template]] = {
         )
     },
 }
-
-
-def as_task(name: str) -> Task:
-    """Read a task's name, in any case."""
-    for task in TASKS:
-        if task.casefold() == name.casefold():
-            return task
-    known = " ".join(task.lower() for task in TASKS)
-    raise UsageError(f"no task {name!r}", f"choose from {known}")
-
-
-def as_labels(roles: Mapping[str, Sequence[str]], task: Task) -> LabelSet:
-    """What a task asks for of types of events with their roles: the types, or all roles."""
-    if task not in ABOUT_EVENTS:
-        return LabelSet(tuple(roles))
-    return LabelSet(tuple(dict.fromkeys(name for names in roles.values() for name in names)))
 
 
 def template(task: Task, language: Language) -> Template:

@@ -11,16 +11,19 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from b2ner_cli import prompts, relations, task_items
-from b2ner_cli.document import Completion, Entity, Mention
-from b2ner_cli.error_classes import NOTHING_STRANGE, Span, Strange
+from b2ner_cli.core import relations
+from b2ner_cli.core.document import Entity, Mention
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.grounding import locate
 from b2ner_cli.errors import InputError
-from b2ner_cli.evaluation import DataSet, span_items
 from b2ner_cli.formats import predictions
-from b2ner_cli.grounding import locate
-from b2ner_cli.label_map import LabelMap, relabel
-from b2ner_cli.paper_metric import Piece, normalise, split_commas
-from b2ner_cli.sides import Audit, Pair, Reading, Side
+from b2ner_cli.labels.label_map import LabelMap, relabel
+from b2ner_cli.prompts import parsing
+from b2ner_cli.scoring import items
+from b2ner_cli.scoring.counts import DataSet, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Span, Strange
+from b2ner_cli.scoring.paper_metric import Piece, normalise, split_commas
+from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
 
 # Those that the authors' evaluator knows; it ends at any other.
 TASKS = ("NER", "RE", "EE", "EET", "EEA", "newEEA", "newEET", "Sentiment")
@@ -78,8 +81,8 @@ class _Asking:
 
     def __init__(self, data_set: DataSet) -> None:
         self.data_set = data_set
-        self.paper = task_items.paper(data_set.task)
-        self.strict = task_items.strict(data_set.task)
+        self.paper = items.paper(data_set.task)
+        self.strict = items.strict(data_set.task)
         self._opening = ""
         self._labels = ""
 
@@ -165,7 +168,7 @@ def _mentions(answer: str, pieces: list[Piece], text: str, asked: str | None) ->
     if asked is not None:
         # A label that holds a comma is seen as one where an answer spells it.
         given = [*_names(asked), *(label for label in given if f", {label}, " in f", {asked}, ")]
-    mentions, _ = prompts.parse(Completion(answer), given, text)
+    mentions, _ = parsing.parse(Completion(answer), given, text)
     return mentions
 
 

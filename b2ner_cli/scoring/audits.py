@@ -15,10 +15,10 @@ from typing import BinaryIO, cast
 
 import orjson
 
-from b2ner_cli.evaluation import DataSet
 from b2ner_cli.formats.predictions import PredictionRecord
-from b2ner_cli.paper_metric import Piece, normalise
-from b2ner_cli.sides import Pair
+from b2ner_cli.scoring.counts import DataSet
+from b2ner_cli.scoring.paper_metric import Piece, normalise
+from b2ner_cli.scoring.sides import Pair
 
 _ALWAYS = ("AuditAnyF1NotOne", "AuditBothEmpty", "AuditLabelEmptyOnly", "AuditPredEmptyOnly",
            "AuditWhatever")  # fmt: skip

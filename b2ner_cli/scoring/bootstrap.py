@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from b2ner_cli.evaluation import DataSet, Scores, averages
+from b2ner_cli.scoring.counts import DataSet, Scores, averages
 
 Interval = tuple[float, float]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from b2ner_cli.document import Entity
-from b2ner_cli.error_classes import (
+from b2ner_cli.core.document import Entity
+from b2ner_cli.scoring.error_classes import (
     CLASSES,
     NOTHING_STRANGE,
     Errors,
@@ -25,7 +25,7 @@ from b2ner_cli.error_classes import (
     same_place,
     span_errors,
 )
-from b2ner_cli.paper_metric import Piece
+from b2ner_cli.scoring.paper_metric import Piece
 
 Metric = Literal["paper", "strict"]
 METRICS: tuple[Metric, ...] = ("strict", "paper")

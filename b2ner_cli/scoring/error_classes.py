@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
-from b2ner_cli.paper_metric import Piece
+from b2ner_cli.scoring.paper_metric import Piece
 
 Span = tuple[str, int, int]  # label, start, end: what strict compares
 Item = Span | Piece

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from b2ner_cli import events, prompts, relations
-from b2ner_cli.document import Completion, Mention, Relation
-from b2ner_cli.paper_metric import Piece, normalise, paper_items
+from b2ner_cli.core import relations
+from b2ner_cli.core.document import Mention, Relation
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.prompts import parsing
+from b2ner_cli.scoring.paper_metric import Piece, normalise, paper_items
 
 PaperItems = Callable[[str], frozenset[Piece]]
 StrictItems = Callable[[str, str], frozenset[Piece]]
@@ -57,12 +59,12 @@ def _sentiment(answer: str) -> frozenset[Piece]:
 
 
 def _placed_relations(answer: str, text: str) -> frozenset[Piece]:
-    names = list(dict.fromkeys(prompts.labels_said(answer)))
-    mentions, _ = prompts.parse(Completion(answer), names, text)
+    names = list(dict.fromkeys(parsing.labels_said(answer)))
+    mentions, _ = parsing.parse(Completion(answer), names, text)
     return relation_pieces(*relations.locate(text, mentions))
 
 
 def _labels(answer: str, text: str) -> frozenset[Piece]:
     names = [piece.partition(":")[0].strip() for piece in answer.replace("；", ";").split(";")]
-    said, _ = events.parse_labels(Completion(answer), [name for name in names if name])
+    said, _ = parsing.parse_labels(Completion(answer), [name for name in names if name])
     return frozenset((event.label, "") for event in said)

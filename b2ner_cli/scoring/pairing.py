@@ -15,18 +15,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import formats, prompts
-from b2ner_cli.answer_pairs import answer_pairs, is_lost
-from b2ner_cli.document import BadRecord, Document, Entity, Mention
-from b2ner_cli.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli import formats
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.core.grounding import locate
+from b2ner_cli.core.tasks import TASKS, Task
 from b2ner_cli.errors import NOTICE, InputError, UsageError
-from b2ner_cli.evaluation import DataSet, Metric, span_items
-from b2ner_cli.formats import fields, found, predictions, sources
-from b2ner_cli.grounding import locate
-from b2ner_cli.paper_metric import Piece, paper_items
-from b2ner_cli.sides import Audit, Pair, Reading, Side
-from b2ner_cli.structure_pairs import structure_pairs, with_field
-from b2ner_cli.templates import TASKS, Task
+from b2ner_cli.formats import fields, input_file, predictions, result_json
+from b2ner_cli.prompts import rendering
+from b2ner_cli.scoring.answer_pairs import answer_pairs, is_lost
+from b2ner_cli.scoring.counts import DataSet, Metric, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli.scoring.paper_metric import Piece, paper_items
+from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
+from b2ner_cli.scoring.structure_pairs import structure_pairs, with_field
 
 log = logging.getLogger("b2ner")
 
@@ -98,12 +99,12 @@ def _prediction_file(path: Path) -> Path:
 
 def _kind(path: Path) -> str:
     """Tell what a file of predictions or gold is: ``answers``, ``jsonl`` or ``conll``."""
-    if str(path) == sources.STDIN or sources.is_stream(str(path)):
+    if str(path) == input_file.STDIN or input_file.is_stream(str(path)):
         raise UsageError(
             f"{path}: predictions are read from a file, not from a pipe",
             "Write them to a file first: its records are looked at more than once.",
         )
-    with sources.opened(str(path), None, None) as (format, lines):
+    with input_file.opened(str(path), None, None) as (format, lines):
         first = next((line for line in lines if line.strip()), b"")
     if not first:
         raise InputError(
@@ -122,10 +123,10 @@ def _kind(path: Path) -> str:
 def _task(path: Path, named: fields.Fields) -> Task:
     """Tell what records were written for, where the first of them says it, and say so in doubt."""
     for document in _documents(path, named, "RE"):
-        if task := found.task(document.meta):
-            if len({found.key(each) for each in TASKS} & document.meta.keys()) > 1:
+        if task := result_json.task(document.meta):
+            if len({result_json.key(each) for each in TASKS} & document.meta.keys()) > 1:
                 scored = "%s: what stands under %r is scored; --task says otherwise"
-                log.log(NOTICE, scored, path, found.key(task))
+                log.log(NOTICE, scored, path, result_json.key(task))
             return task
     raise UsageError(
         f"{path}: no record has an event, so which task it is of cannot be told",
@@ -175,12 +176,12 @@ def _one_file(
 ) -> Iterator[tuple[Document, Document | None]]:
     if named.gold is None:
         raise UsageError(
-            f"{path} has no gold {found.key(task)} to compare with",
+            f"{path} has no gold {result_json.key(task)} to compare with",
             "Name a file of gold with --gold, or a field of the same records with --gold-field.",
         )
     if kind != "jsonl":
         raise UsageError(f"--gold-field needs records with fields: {path} is not JSONL")
-    if named.gold == found.key(task):
+    if named.gold == result_json.key(task):
         raise UsageError(
             f"{named.gold!r} holds the predictions",
             f"`b2ner tag` keeps gold that stood there as {named.gold}_in.",
@@ -291,4 +292,4 @@ def _placed(document: Document) -> tuple[Sequence[Entity], int]:
 
 
 def _as_answer(mentions: Sequence[Mention]) -> frozenset[Piece]:
-    return paper_items(prompts.answer(mentions))
+    return paper_items(rendering.answer(mentions))

@@ -10,9 +10,9 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from b2ner_cli.evaluation import EXCLUDED, Counts, DataSet
-from b2ner_cli.run_folders import step_number
-from b2ner_cli.scoring import Report
+from b2ner_cli.scoring.counts import EXCLUDED, Counts, DataSet
+from b2ner_cli.scoring.prediction_folders import step_number
+from b2ner_cli.scoring.report import Report
 
 FOLDER = "report"
 

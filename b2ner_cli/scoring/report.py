@@ -14,19 +14,19 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.audits import Audits
-from b2ner_cli.bootstrap import Intervals, intervals
-from b2ner_cli.error_classes import CLASSES, Errors, Item
+from b2ner_cli.core.tasks import TASKS, Task
 from b2ner_cli.errors import UsageError
-from b2ner_cli.evaluation import Counts, DataSet, Metric, Scores, Tally, averages, macro
 from b2ner_cli.formats import open_output
 from b2ner_cli.formats.fields import Fields
 from b2ner_cli.formats.predictions import read_names
-from b2ner_cli.label_map import AS_GIVEN, LabelMap
-from b2ner_cli.pairing import named_ids, read_pairs
-from b2ner_cli.paper_metric import normalise
-from b2ner_cli.sides import Audit, Pair, Reading, sum_audits
-from b2ner_cli.templates import TASKS, Task
+from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
+from b2ner_cli.scoring.audits import Audits
+from b2ner_cli.scoring.bootstrap import Intervals, intervals
+from b2ner_cli.scoring.counts import Counts, DataSet, Metric, Scores, Tally, averages, macro
+from b2ner_cli.scoring.error_classes import CLASSES, Errors, Item
+from b2ner_cli.scoring.pairing import named_ids, read_pairs
+from b2ner_cli.scoring.paper_metric import normalise
+from b2ner_cli.scoring.sides import Audit, Pair, Reading, sum_audits
 
 _AUDITS = 10_000  # so many are added up at once
 NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner

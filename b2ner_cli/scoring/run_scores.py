@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from b2ner_cli import reports
-from b2ner_cli.audits import Audits
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.evaluation import Metric
-from b2ner_cli.run_folders import Run
-from b2ner_cli.score_tables import Row
-from b2ner_cli.scoring import Job, Report, score
+from b2ner_cli.scoring import reference_reports
+from b2ner_cli.scoring.audits import Audits
+from b2ner_cli.scoring.counts import Metric
+from b2ner_cli.scoring.prediction_folders import Run
+from b2ner_cli.scoring.report import Job, Report, score
+from b2ner_cli.scoring.tables import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def score_runs(runs: tuple[Run, ...], job: Job, folder: Path | None = None) -> R
         }
         if home and "" not in run.steps:
             paper = {step: found["paper"] for step, found in scored[run.name].items()}
-            reports.write_steps(home / "agg.csv", paper)
+            reference_reports.write_steps(home / "agg.csv", paper)
     keep = {
         name: {
             step: {metric: found[metric] for metric in job.metrics} for step, found in steps.items()
@@ -158,8 +158,8 @@ def _score(path: Path, job: Job, folder: Path | None) -> dict[Metric, Report]:
             f"{path}: the authors' reports are of their prediction files alone",
             "Leave out --reports; --json has all the numbers.",
         )
-    into = folder / reports.FOLDER
-    reports.write_tables(into, found["paper"])
+    into = folder / reference_reports.FOLDER
+    reference_reports.write_tables(into, found["paper"])
     audits.write(into)
     return found
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from b2ner_cli.error_classes import NOTHING_STRANGE, Span, Strange
-from b2ner_cli.evaluation import DataSet, Metric
+from b2ner_cli.core.tasks import Task
 from b2ner_cli.formats import fields, predictions
-from b2ner_cli.label_map import LabelMap
-from b2ner_cli.paper_metric import Piece, paper_items
-from b2ner_cli.templates import Task
+from b2ner_cli.labels.label_map import LabelMap
+from b2ner_cli.scoring.counts import DataSet, Metric
+from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Span, Strange
+from b2ner_cli.scoring.paper_metric import Piece, paper_items
 
 _PLAIN_FIELDS = fields.Fields()
 

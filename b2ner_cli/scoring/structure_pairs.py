@@ -12,17 +12,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from b2ner_cli import prompts, relations, task_items
-from b2ner_cli.document import Document, Entity, Mention
-from b2ner_cli.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli.core import relations
+from b2ner_cli.core.document import Document, Entity, Mention
+from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 from b2ner_cli.errors import InputError
-from b2ner_cli.evaluation import DataSet, span_items
-from b2ner_cli.formats import found, gold
+from b2ner_cli.formats import gold, result_json
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.label_map import LabelMap
-from b2ner_cli.paper_metric import Piece
-from b2ner_cli.sides import Audit, Pair, Reading, Side
-from b2ner_cli.templates import ABOUT_EVENTS, Task
+from b2ner_cli.labels.label_map import LabelMap
+from b2ner_cli.prompts import rendering
+from b2ner_cli.scoring import items
+from b2ner_cli.scoring.counts import DataSet, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli.scoring.paper_metric import Piece
+from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
 
 _BY_TASK = "score another task with --task"
 _Key = tuple[object, ...]  # which event arguments are of; () where no event is asked about
@@ -53,7 +55,7 @@ def structure_pairs(
         for number, key in enumerate(dict.fromkeys((*wanted, *given))):
             gold_said, said = wanted.get(key), given.get(key)
             lost = said.lost if said else ()
-            unplaced = task_items.strict(task) is None and "strict" in reading.metrics
+            unplaced = items.strict(task) is None and "strict" in reading.metrics
             yield Pair(
                 data_set,
                 f"{annotated.id}.{number}" if number else annotated.id,
@@ -76,17 +78,17 @@ def with_field(document: Document, field: str, task: Task) -> Document:
     """The document with the gold that it has under another name."""
     if field not in document.meta:
         raise InputError(f"{document.origin}: no gold field {field!r}")
-    return document._replace(meta={**document.meta, found.key(task): document.meta[field]})
+    return document._replace(meta={**document.meta, result_json.key(task): document.meta[field]})
 
 
 def _side(said: _Said | None, task: Task, reading: Reading) -> Side:
     """What the metrics see; of nothing said, nothing, where an empty answer may be an item."""
-    whole = task_items.strict(task) is not None
+    whole = items.strict(task) is not None
     if said is None:
         return Side(placed=frozenset() if whole else None)
     pieces: frozenset[Piece] = frozenset()
     if "paper" in reading.metrics:
-        pieces = task_items.paper(task)(prompts.answer(said.mentions, task).strip())
+        pieces = items.paper(task)(rendering.answer(said.mentions, task).strip())
     return Side(span_items(said.entities), pieces, said.placed if whole else None)
 
 
@@ -124,7 +126,7 @@ def _relations(document: Document, unlocated: Sequence[Mention]) -> _Said:
     mentions = [
         Mention(label, relations.surface(head.text, tail.text)) for label, head, tail, _ in placed
     ]
-    return _Said(mentions + lost, (), task_items.relation_pieces(placed, lost), lost)
+    return _Said(mentions + lost, (), items.relation_pieces(placed, lost), lost)
 
 
 def _triggers(document: Document, unlocated: Sequence[Mention]) -> _Said:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from b2ner_cli.error_classes import CLASSES
-from b2ner_cli.evaluation import Counts, Metric
-from b2ner_cli.label_map import AS_GIVEN
-from b2ner_cli.paper_metric import normalise
-from b2ner_cli.scoring import NOTHING, DataSetReport, Report
+from b2ner_cli.labels.label_map import AS_GIVEN
+from b2ner_cli.scoring.counts import Counts, Metric
+from b2ner_cli.scoring.error_classes import CLASSES
+from b2ner_cli.scoring.paper_metric import normalise
+from b2ner_cli.scoring.report import NOTHING, DataSetReport, Report
 
 Row = tuple[str, ...]
 Line = tuple[str, str]  # what it is of, and its name

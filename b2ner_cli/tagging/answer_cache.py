@@ -12,8 +12,6 @@ import logging
 import os
 import sqlite3
 import struct
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -26,7 +24,8 @@ from typing import Any
 import orjson
 import xxhash
 
-from b2ner_cli.document import Completion
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.paths import cache_directory
 from b2ner_cli.errors import UsageError
 
 SCHEMA = 1  # PRAGMA user_version; a file with another one is not read
@@ -61,21 +60,6 @@ class CacheInfo:
     answers: int
     bytes: int
     usable: bool
-
-
-def cache_directory() -> Path:
-    """The user's directory for answers and model files; it need not exist yet."""
-    if chosen := os.environ.get("B2NER_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "b2ner"
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "b2ner"
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / "b2ner"
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "b2ner"
 
 
 def key(*parts: Any) -> bytes:

@@ -22,14 +22,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from b2ner_cli import chunking, grounding, prompts, structures
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import BadRecord, Completion, Document, Entity, Mention, Result, Usage
+from b2ner_cli.core import chunking, grounding
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result, Usage
+from b2ner_cli.core.engine import Completion, Engine, Prompt
 from b2ner_cli.errors import UsageError
-from b2ner_cli.label_map import relabel
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.planning import Engine, Options, Planner, Question
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.labels.label_map import relabel
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts import parsing
+from b2ner_cli.tagging import structured_results
+from b2ner_cli.tagging.planning import Options, Planner, Question
 
 __all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
@@ -234,7 +236,7 @@ def _result(plan: _Work, options: Options) -> Result:
     """Make the result of a document whose answers are all in."""
     if options.form.task != "NER":
         found = (plan.document, plan.questions, plan.completions, plan.cached)
-        return structures.result(*found, options)
+        return structured_results.result(*found, options)
     document, everywhere = plan.document, options.all_occurrences
     parts: list[tuple[Chunk, list[Entity]]] = []
     unlocated: list[Mention] = []
@@ -244,7 +246,7 @@ def _result(plan: _Work, options: Options) -> Result:
     for question, completion in zip(plan.questions, plan.completions, strict=True):
         assert completion is not None
         text, given = question.text, question.group.given
-        mentions, trouble = prompts.parse(completion, question.group.labels.names, text)
+        mentions, trouble = parsing.parse(completion, question.group.labels.names, text)
         if given:
             mentions = [mention._replace(label=given[mention.label]) for mention in mentions]
         if mentions:

@@ -9,44 +9,26 @@ how it counts tokens.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from b2ner_cli import chunking, prompts
-from b2ner_cli.cache import key
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import Completion, Document
+from b2ner_cli.core import chunking
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import Document
+from b2ner_cli.core.engine import Engine, Prompt
+from b2ner_cli.core.language import Language, as_language, detect_language
+from b2ner_cli.core.tasks import ABOUT_EVENTS
+from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import NOTICE, UsageError
-from b2ner_cli.formats.fields import no_surrogates
-from b2ner_cli.label_map import LabelMap
-from b2ner_cli.labels import LabelSet, Language, as_language, detect_language, group_labels
-from b2ner_cli.prompts import ZERO_SHOT, Example, Form, Prompt
-from b2ner_cli.templates import ABOUT_EVENTS
+from b2ner_cli.labels.label_map import LabelMap
+from b2ner_cli.labels.label_set import LabelSet, group_labels
+from b2ner_cli.prompts import rendering
+from b2ner_cli.prompts.rendering import ZERO_SHOT, Example, Form
+from b2ner_cli.tagging.answer_cache import key
 
 log = logging.getLogger("b2ner")
 
 _SETS = 10_000  # label sets whose groups are remembered
-
-
-class Engine(Protocol):
-    """What answers prompts; `identity` names all that its answers depend on."""
-
-    identity: str
-    context: int
-    max_answer: int
-    batch_tokens: int
-
-    def count(self, text: str) -> int:
-        """Number of tokens of a text."""
-
-    def generate(
-        self, prompts: Sequence[Prompt], answered: Collection[int] = ()
-    ) -> Iterable[tuple[int, Completion]]:
-        """Answer prompts, in any order, each with its index.
-
-        Batches are formed of all prompts; one whose indices are all in `answered` is left out.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +76,7 @@ class Group:
     def without(self, text: str) -> Group:
         """The group without an example of that text."""
         form = self.form.without(text)
-        prefix = prompts.prefix(self.labels, self.language, form)
+        prefix = rendering.prefix(self.labels, self.language, form)
         return replace(self, form=form, prefix=prefix)
 
 
@@ -169,7 +151,7 @@ class Planner:
             if self._shown and (said := text[start:end].strip()) in self._shown:
                 asking = [group.without(said) for group in groups]
             for group in asking:
-                own = prompts.own(group.labels, asked[start:end], group.language, group.form)
+                own = rendering.own(group.labels, asked[start:end], group.language, group.form)
                 name = key(self._engine.identity, group.prefix, own)
                 questions.append(Question(group, chunk, text[start:end], own, name, event))
         return questions
@@ -216,7 +198,7 @@ class Planner:
     def _group(
         self, labels: LabelSet, language: Language, given: Mapping[str, str], form: Form
     ) -> Group:
-        prefix = prompts.prefix(labels, language, form)
+        prefix = rendering.prefix(labels, language, form)
         return Group(labels, language, prefix, self._room(labels, language, form), given, form)
 
     def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
@@ -235,7 +217,7 @@ class Planner:
             asked = tuple(each.renamed(renaming.names) for each in form.examples)
             form = replace(form, examples=asked)
         kept: list[Example] = []
-        words = [prompts.example(each, labels, language, form) for each in form.examples]
+        words = [rendering.example(each, labels, language, form) for each in form.examples]
         first = replace(form, examples=form.examples[:1])
         room = self._left(labels, language, first) + count(words[0]) - least
         for each, said in zip(form.examples, words, strict=True):
@@ -264,6 +246,6 @@ class Planner:
 
     def _left(self, labels: LabelSet, language: Language, form: Form) -> int:
         """Tokens left for text beside the prompt's own words and the longest answer."""
-        fixed = prompts.prefix(labels, language, form) + prompts.own(labels, "", language, form)
+        fixed = rendering.prefix(labels, language, form) + rendering.own(labels, "", language, form)
         # two more: the token before the prompt, and one where text and template meet
         return self._engine.context - self._engine.max_answer - self._engine.count(fixed) - 2

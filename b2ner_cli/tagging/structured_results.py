@@ -9,21 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from b2ner_cli import chunking, events, grounding, prompts, relations
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import (
-    Completion,
-    Document,
-    Entity,
-    Event,
-    Mention,
-    Relation,
-    Result,
-    Usage,
-)
-from b2ner_cli.label_map import relabel
-from b2ner_cli.planning import Options, Question
-from b2ner_cli.templates import ABOUT_EVENTS, LABELS_ONLY
+from b2ner_cli.core import chunking, events, grounding, relations
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation, Result, Usage
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.tasks import ABOUT_EVENTS, LABELS_ONLY
+from b2ner_cli.labels.label_map import relabel
+from b2ner_cli.prompts import parsing
+from b2ner_cli.tagging.planning import Options, Question
 
 
 class Found:
@@ -41,13 +34,13 @@ class Found:
         """Read one answer."""
         labels, text, task = question.group.labels.names, question.text, question.group.form.task
         if task in LABELS_ONLY:
-            said, trouble = events.parse_labels(completion, labels)
+            said, trouble = parsing.parse_labels(completion, labels)
             if given := question.group.given:
                 said = [event._replace(label=given[event.label]) for event in said]
             self._events.append((question.chunk, said))
             self.problems += trouble
             return
-        mentions, trouble = prompts.parse(completion, labels, text)
+        mentions, trouble = parsing.parse(completion, labels, text)
         self.problems += trouble
         if given := question.group.given:
             mentions = [mention._replace(label=given[mention.label]) for mention in mentions]

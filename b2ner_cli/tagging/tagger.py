@@ -17,17 +17,20 @@ from typing import Self
 
 import torch
 
-from b2ner_cli import placement, several, tagging
-from b2ner_cli.backbone import Backbone, Choice, choose_devices, load, load_tokenizer
-from b2ner_cli.cache import Cache
-from b2ner_cli.document import BadRecord, Document, Result
-from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
+from b2ner_cli.core.document import BadRecord, Document, Result
+from b2ner_cli.core.tasks import LABELS_ONLY, Task
+from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine, workers
 from b2ner_cli.errors import ModelError, UsageError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.model_files import locate
-from b2ner_cli.settings import Settings
-from b2ner_cli.tagging import Engine, Options
-from b2ner_cli.templates import LABELS_ONLY, Task
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import placement
+from b2ner_cli.models.devices import Choice, choose_devices
+from b2ner_cli.models.files import locate
+from b2ner_cli.models.loading import Backbone, load
+from b2ner_cli.models.tokenizer import load_tokenizer
+from b2ner_cli.tagging import loop
+from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging.loop import Engine, Options
+from b2ner_cli.tagging.settings import Settings
 
 log = logging.getLogger("b2ner")
 
@@ -80,7 +83,7 @@ class Tagger:
 
     def close(self) -> None:
         """Stop the processes of an engine on several devices; of others there is nothing to do."""
-        if isinstance(self.engine, several.Several):
+        if isinstance(self.engine, workers.Several):
             self.engine.close()
 
     def tag(self, documents: Iterable[str | Document]) -> Iterator[Result]:
@@ -92,8 +95,8 @@ class Tagger:
             Document(str(index), document) if isinstance(document, str) else document
             for index, document in enumerate(documents)
         )
-        labelled = tagging.with_labels(given, self.labels)
-        for result in tagging.tag(labelled, self.engine, self.labels, self.options, self.cache):
+        labelled = loop.with_labels(given, self.labels)
+        for result in loop.tag(labelled, self.engine, self.labels, self.options, self.cache):
             if isinstance(result, BadRecord):
                 raise UsageError(f"{result.origin or 'document'}: {result.message}", result.hint)
             yield result
@@ -118,14 +121,14 @@ def _open(settings: Settings, task: Task) -> PackedEngine | PlainEngine:
 
 def _open_several(
     settings: Settings, task: Task, devices: Sequence[str], reason: str
-) -> tuple[several.Several, Path | None]:
+) -> tuple[workers.Several, Path | None]:
     """Give an engine over a process a device, and the adapter of all; no model is loaded here."""
     placement.check(settings.device_map, settings.load_in, settings.device)
     source = locate(settings.model, settings.adapter, settings.revision)
     threads = max(1, torch.get_num_threads() // len(devices))
     log.info("%s, a process each; CPU threads of each: %d", reason, threads)
     make = functools.partial(_open_on, settings, task, threads)
-    engine = several.start(devices, make, load_tokenizer(source).count)
+    engine = workers.start(devices, make, load_tokenizer(source).count)
     if not engine.identity.startswith(f"{source.fingerprint}/"):
         engine.close()
         raise ModelError(f"the files of {source.name} changed while they were loaded", "try again")

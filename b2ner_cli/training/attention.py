@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from b2ner_cli import attention
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import attention
 
 GROUPED = "b2ner_grouped"  # the name under which transformers finds it
 

@@ -8,21 +8,18 @@ stays annotated as it was.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import random
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from types import MappingProxyType
 
-from b2ner_cli.document import Mention
+from b2ner_cli.core.document import Mention
+from b2ner_cli.core.language import Language
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import Language
+from b2ner_cli.labels.synonyms import other_names
 
-_NAMES = "label_names.json"
 _SHORTEST = 3  # characters of a surface that is replaced: shorter ones stand inside other words
 
 
@@ -42,14 +39,6 @@ class Variation:
         for name in ("subset", "rename", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be in [0, 1], not {getattr(self, name)}")
-
-
-@functools.cache
-def other_names(language: Language) -> Mapping[str, tuple[str, ...]]:
-    """Other names of the labels of the open data sets, in one language."""
-    text = resources.files("b2ner_cli").joinpath(_NAMES).read_text(encoding="utf-8")
-    table = json.loads(text).get(language, {})
-    return {label: tuple(names) for label, names in table.items()}
 
 
 def rename(

@@ -19,10 +19,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import pad
 
-from b2ner_cli import adapter_card, adapters
-from b2ner_cli.adapters import Update
 from b2ner_cli.errors import ModelError, OutputError, UsageError
-from b2ner_cli.model_convert import replacing
+from b2ner_cli.models import adapters
+from b2ner_cli.models.adapters import Update
+from b2ner_cli.models.convert import replacing
+from b2ner_cli.training import card
 
 
 def average(one: Path, other: Path, target: Path, share: float = 0.5, force: bool = False) -> str:
@@ -99,6 +100,6 @@ def _write(
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
         if (other / "run.json").is_file():
             record = json.loads((other / "run.json").read_text(encoding="utf-8"))
-            record = {**adapter_card.without_scores(record), "averaged": said}
+            record = {**card.without_scores(record), "averaged": said}
             text = json.dumps(record, indent=1, ensure_ascii=False)
             (work / "run.json").write_text(text + "\n", encoding="utf-8")

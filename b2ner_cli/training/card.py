@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import mini
+from b2ner_cli.models import mini
 
 _GEMMA = (
     "This is a modification of Gemma 3 270M: its linear layers are changed by the adapter. Gemma "

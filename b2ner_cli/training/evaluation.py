@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import runs, scoring
+from b2ner_cli.datasets import b2nerd
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import b2nerd, predictions
+from b2ner_cli.formats import predictions
+from b2ner_cli.scoring import report
+from b2ner_cli.tagging import predict_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +34,24 @@ class EvalData:
             raise UsageError(f"no split {self.split!r}", f"choose {', '.join(b2nerd.SPLITS)}")
 
 
-def is_done(job: runs.PredictJob) -> bool:
+def is_done(job: predict_run.PredictJob) -> bool:
     """Whether a job's predictions are there: the file gets its name when it is whole."""
     return (job.folder / predictions.FILE_NAME).is_file()
 
 
-def check(job: runs.PredictJob) -> None:
+def check(job: predict_run.PredictJob) -> None:
     """Raise what is wrong with data sets to evaluate on before training, not after an epoch."""
     try:
-        runs.check(job)
+        predict_run.check(job)
     except DataError as error:
         if "split" not in error.message:
             raise
         raise DataError(error.message, "name another with --eval-split") from None
 
 
-def score(job: runs.PredictJob) -> dict[str, Any]:
+def score(job: predict_run.PredictJob) -> dict[str, Any]:
     """Predict as a job says, and score its predictions by the paper's metric."""
-    runs.predict(job, _Silent())
+    predict_run.predict(job, _Silent())
     gc.unfreeze()  # a run of its own spares its model from collection, which must not stay here
     gc.collect()
     return scores_in(job.folder)
@@ -57,7 +59,7 @@ def score(job: runs.PredictJob) -> dict[str, Any]:
 
 def scores_in(folder: Path) -> dict[str, Any]:
     """The scores of predictions by the paper's metric."""
-    return scoring.evaluate(folder, metric="paper").as_dict()
+    return report.evaluate(folder, metric="paper").as_dict()
 
 
 def line(step: int, scores: dict[str, Any]) -> dict[str, Any]:

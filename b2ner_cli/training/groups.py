@@ -13,52 +13,20 @@ Knows no tokenizer and no model.
 
 from __future__ import annotations
 
-import difflib
 import random
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from b2ner_cli import templates, variation
-from b2ner_cli.document import Document, Mention
-from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import asked, b2nerd
-from b2ner_cli.label_map import LabelMap
-from b2ner_cli.labels import LabelSet, Language, as_language
-from b2ner_cli.prompts import ZERO_SHOT, Example, Form
-from b2ner_cli.tasks import Part
-from b2ner_cli.templates import Task
-from b2ner_cli.variation import Variation
-
-OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in this very text
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """How many documents to take: a set gives at most `per_set`, a label at most `per_label`
-    documents of its set, documents without entities at most `empty` of a set's share, and texts
-    over `longest` characters are passed over.
-    """
-
-    per_set: int = 800
-    per_label: int = 200
-    empty: float = 0.2
-    longest: int = 1200
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """The documents chosen from one data set, and what was left aside and why."""
-
-    name: str
-    language: Language
-    labels: tuple[str, ...]
-    documents: tuple[Document, ...]
-    read: int
-    unsayable: int  # mentions that hold ';' and so cannot stand in an answer
-    unfit: int = 0  # documents blank or too long, left aside before a task config's strategy
-    form: Form = ZERO_SHOT
+from b2ner_cli.core.document import Document, Mention
+from b2ner_cli.core.language import Language
+from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
+from b2ner_cli.errors import UsageError
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts import templates
+from b2ner_cli.prompts.rendering import ZERO_SHOT, Example, Form
+from b2ner_cli.training import augmentation
+from b2ner_cli.training.augmentation import Variation
+from b2ner_cli.training.selection import OTHER_NAMES, Pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,140 +38,6 @@ class Group:
     texts: tuple[str, ...]
     targets: tuple[tuple[Mention, ...], ...] = field(repr=False)
     form: Form = ZERO_SHOT
-
-
-def choose(
-    root: Path, caps: Caps, seed: int, only: Sequence[str] = (), tasks: Sequence[Task] = ()
-) -> list[Pick]:
-    """Pick training documents from every set under `root` that one of `tasks` can be asked of, or
-    from those named in `only`; without tasks, of the sets' own, named entities first.
-
-    A set without a train split gives its dev split, a set with neither gives nothing.
-    Raises DataError naming file and row for unusable data.
-    """
-    found = asked.by_task(b2nerd.datasets(root), tasks, only)
-    known = {*found, *(f"{d.task}_{d.name}" for d, _ in found.values())}
-    for name in only:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1) or sorted(found)
-            hint = f"did you mean {', '.join(close)}?" if close else ""
-            raise DataError(f"no data set {name} under {root}", hint)
-    picks = []
-    for key, (dataset, task) in found.items():
-        if not asked.asked_for(key, dataset, only) or not {"train", "dev"} & set(dataset.splits):
-            continue
-        documents = list(asked.read_task(dataset, "train", task))
-        chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
-        picks.append(_pick(dataset, chosen, len(documents), task=task))
-    return _checked(picks, root, tasks)
-
-
-def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) -> list[Pick]:
-    """Pick training documents from the parts of a task config, whose strategies say how many.
-
-    Of `caps` only `longest` holds; `most` is the cap of the strategy `random`.
-    """
-    picks = []
-    for part in parts:
-        documents = list(asked.read_task(part.dataset, "train", part.task))
-        fit = [document for document in documents if _fits(document, caps)]
-        chosen = part.draw(fit, seed, most)
-        unfit = len(documents) - len(fit)
-        picks.append(_pick(part.dataset, chosen, len(documents), unfit, part.task))
-    return _checked(picks, root)
-
-
-def renamed(pick: Pick, label_map: LabelMap) -> Pick:
-    """A pick whose labels have the names that a map gives them.
-
-    Raises DataError where two labels of a list would get one name.
-    """
-    for listed in {pick.labels, *(d.labels for d in pick.documents if d.labels)}:
-        try:
-            label_map.ask(LabelSet(tuple(dict.fromkeys(listed))))
-        except UsageError as error:
-            raise DataError(f"{pick.name}: {error.message}", error.hint) from None
-    documents = tuple(map(label_map.document, pick.documents))
-    return replace(pick, labels=tuple(map(label_map.asked, pick.labels)), documents=documents)
-
-
-def _pick(
-    dataset: b2nerd.DataSet,
-    chosen: list[Document],
-    read: int,
-    unfit: int = 0,
-    task: Task = "NER",
-) -> Pick:
-    _check_labels(dataset.labels, str(dataset.path / "labels.json"))
-    for document in chosen:
-        if document.labels:
-            _check_labels(document.labels, document.origin)
-    unsayable = sum(";" in m.surface for d in chosen for m in d.mentions or ())
-    name, language = f"{dataset.task}_{dataset.name}", as_language(dataset.language)
-    form = ZERO_SHOT
-    if task != "NER":
-        form = Form(task)
-        name = "_".join([task, *dataset.task.split("_")[1:], dataset.name])
-        templates.template(task, language)  # refused now, not in the middle of a run
-    return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit, form)
-
-
-def _checked(picks: list[Pick], root: Path, tasks: Sequence[Task] = ()) -> list[Pick]:
-    if not any(pick.documents for pick in picks):
-        kind = asked.KINDS[tasks[0]] if tasks else "NER"
-        read = ", ".join(f"{pick.name} of {pick.read} read" for pick in picks)
-        raise DataError(
-            f"no training documents under {root}" + (f": none in {read}" if read else ""),
-            f"expected {kind}_<language>/<set>/train.json with labels.json beside it",
-        )
-    return picks
-
-
-def _check_labels(labels: Sequence[str], where: str) -> None:
-    """Refuse labels that no prompt can hold now, not in the middle of a training run."""
-    try:
-        LabelSet(tuple(dict.fromkeys(labels)))
-    except UsageError as error:
-        raise DataError(f"{where}: {error.message}", error.hint) from None
-
-
-def _fits(document: Document, caps: Caps) -> bool:
-    return bool(document.text.strip()) and len(document.text) <= caps.longest
-
-
-def balanced(labels: Sequence[Collection[str] | None], caps: Caps, rng: random.Random) -> list[int]:
-    """Take documents in random order while they hold a label that is still short of its cap.
-
-    `labels` are those that each document has entities of, None for one to be passed over.
-    """
-    order = list(range(len(labels)))
-    rng.shuffle(order)
-    taken: list[int] = []
-    seen: Counter[str] = Counter()
-    empty = 0
-    for index in order:
-        if len(taken) == caps.per_set:
-            break
-        held = labels[index]
-        if held is None:
-            continue
-        if not held:
-            if empty >= caps.empty * caps.per_set:
-                continue
-            empty += 1
-        elif all(seen[label] >= caps.per_label for label in held):
-            continue
-        seen.update(held)
-        taken.append(index)
-    return taken
-
-
-def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
-    labels = [
-        {mention.label for mention in document.mentions or ()} if _fits(document, caps) else None
-        for document in documents
-    ]
-    return [documents[index] for index in balanced(labels, caps, rng)]
 
 
 def by_labels(pick: Pick) -> list[list[Document]]:
@@ -221,7 +55,7 @@ def by_labels(pick: Pick) -> list[list[Document]]:
 
 def _form(pick: Pick, document: Document) -> Form:
     """How a document is asked about."""
-    if pick.form.task not in templates.ABOUT_EVENTS or not document.events:
+    if pick.form.task not in ABOUT_EVENTS or not document.events:
         return pick.form
     (event,) = document.events
     trigger = event.trigger.text if event.trigger and pick.form.task == "EEA" else ""
@@ -341,7 +175,7 @@ def _ask(
     rng.shuffle(gold)
     listed = list(dict.fromkeys(documents[0].labels or pick.labels))
     if vary.subset and rng.random() < vary.subset:
-        kept = variation.some(listed, gold, asking.max_labels, rng)
+        kept = augmentation.some(listed, gold, asking.max_labels, rng)
     else:
         others = [label for label in listed if label not in gold]
         labels = gold[: asking.max_labels]
@@ -350,12 +184,12 @@ def _ask(
         kept = kept or [rng.choice(labels)]
     rng.shuffle(kept)
     own_names = documents[0].meta.get(OTHER_NAMES)
-    names = variation.rename(kept, pick.language, vary.rename, rng, own_names or {})
+    names = augmentation.rename(kept, pick.language, vary.rename, rng, own_names or {})
     texts, targets = [], []
     for document in documents:
         text, mentions = document.text, document.mentions or ()
         if vary.noise and form.task == "NER" and rng.random() < vary.noise:
-            text, mentions = variation.disturb(text, mentions, surfaces, rng)
+            text, mentions = augmentation.disturb(text, mentions, surfaces, rng)
         texts.append(text)
         targets.append(
             tuple(

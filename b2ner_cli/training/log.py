@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import training_folder
 from b2ner_cli.errors import UsageError
+from b2ner_cli.training import run_folder
 
 _SHOWN = ("loss", "learning_rate", "f1")
 
@@ -37,7 +37,7 @@ class Log:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Note what is known of a step."""
-        training_folder.append(self.out / training_folder.LOG, json.dumps(dict(line)))
+        run_folder.append(self.out / run_folder.LOG, json.dumps(dict(line)))
         if self.board is not None:
             for name, value in scalars(line).items():
                 self.board.add_scalar(name, value, line["step"])
@@ -58,5 +58,5 @@ def open_log(out: Path, step: int, tensorboard: bool) -> Log:
         return Log(out)
     from torch.utils.tensorboard import SummaryWriter
 
-    with training_folder.writing(out):
+    with run_folder.writing(out):
         return Log(out, SummaryWriter(str(out / "tensorboard"), purge_step=step + 1))

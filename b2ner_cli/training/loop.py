@@ -25,14 +25,16 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from accelerate.utils.memory import clear_device_cache
 
-from b2ner_cli import backbone, checkpoints, corpus, lora, training_probe
-from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.model_files import locate
-from b2ner_cli.packing import AnswerLoss, Bundle, Row, Schedule, pack
-from b2ner_cli.recipes import NOTHING, Recipe, Shown
-from b2ner_cli.released import RELEASED
-from b2ner_cli.training_step import Step, gradients
+from b2ner_cli.models import devices, loading
+from b2ner_cli.models.device_errors import is_out_of_memory
+from b2ner_cli.models.files import locate
+from b2ner_cli.models.released import RELEASED
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.training import checkpoints, lora, selection, self_check
+from b2ner_cli.training.packing import AnswerLoss, Bundle, Row, Schedule, pack
+from b2ner_cli.training.recipes import NOTHING, Recipe, Shown
+from b2ner_cli.training.step import Step, gradients
 
 log = logging.getLogger("b2ner")
 T = TypeVar("T")
@@ -57,7 +59,7 @@ class Trained:
     `longest` is the tokens of the longest document's own part of the prompt.
     """
 
-    picks: Sequence[corpus.Pick]
+    picks: Sequence[selection.Pick]
     steps: int
     documents: int
     too_long: int
@@ -89,7 +91,7 @@ Evaluate = Callable[[Trained, Callable[[Path], None]], None]
 
 
 def train(
-    picks: Sequence[corpus.Pick],
+    picks: Sequence[selection.Pick],
     setup: Setup,
     *,
     tasks: str = "",
@@ -154,14 +156,14 @@ def ahead(made: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def _prepared(setup: Setup, tasks: str) -> tuple[_State, backbone.Tokenizer]:
+def _prepared(setup: Setup, tasks: str) -> tuple[_State, Tokenizer]:
     """All that is trained, where it was left if the run is resumed."""
     recipe = setup.recipe
-    where = backbone.choose_device(setup.device)
-    kind = backbone.choose_dtype(recipe.dtype, where.value)
+    where = devices.choose_device(setup.device)
+    kind = devices.choose_dtype(recipe.dtype, where.value)
     for choice in (where, kind):
         log.info(choice.reason)
-    network, tokenizer = backbone.load_parts(locate(setup.model, "none"), torch.float32)
+    network, tokenizer = loading.load_parts(locate(setup.model, "none"), torch.float32)
     module = AnswerLoss(lora.put_on(network, recipe, setup.from_adapter), recipe.candidates)
     if recipe.checkpointing:
         _compute_again(module.network)
@@ -174,7 +176,7 @@ def _prepared(setup: Setup, tasks: str) -> tuple[_State, backbone.Tokenizer]:
     )
     _place(module, accelerator.device)
     with _fitting(module, accelerator.device):
-        training_probe.check(module)
+        self_check.check(module)
     settings = json.dumps(asdict(recipe), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.shown.digest}
     start, tally = 0, _Tally()
@@ -218,7 +220,9 @@ class _State:
         noted = {**self.notes, "tally": json.dumps(asdict(self.tally))}
         checkpoints.save(self.setup.out, self.module, self.optimizer, step, noted)
 
-    def have_evaluated(self, step: int, evaluate: Evaluate, picks: Sequence[corpus.Pick]) -> float:
+    def have_evaluated(
+        self, step: int, evaluate: Evaluate, picks: Sequence[selection.Pick]
+    ) -> float:
         """Have the adapter evaluated by the first process; gives the seconds that it takes."""
         paused = time.monotonic()
         if self.first:
@@ -263,7 +267,7 @@ class _Tally:
         self.too_long += sum(len(g.texts) for bundle in bundles for g in bundle) - fitting
         self.longest = max(self.longest, *(row.longest for row in rows))
 
-    def trained(self, picks: Sequence[corpus.Pick], steps: int, processes: int) -> Trained:
+    def trained(self, picks: Sequence[selection.Pick], steps: int, processes: int) -> Trained:
         loss = sum(self.losses) / len(self.losses) if self.losses else math.nan
         counted = (self.documents, self.too_long, self.longest)
         return Trained(picks, steps, *counted, loss, self.seconds, processes)

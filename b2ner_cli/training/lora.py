@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from b2ner_cli import adapters
-from b2ner_cli.device_errors import first_line
 from b2ner_cli.errors import ModelError, UsageError
-from b2ner_cli.recipes import Recipe
+from b2ner_cli.models import adapters
+from b2ner_cli.models.device_errors import first_line
+from b2ner_cli.training.recipes import Recipe
 
 # Names of the projections: apart, or in one matrix (InternLM2, Baichuan, Phi-3, GPT-NeoX).
 _ATTENTION: tuple[tuple[str, ...], ...] = (

@@ -19,10 +19,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from b2ner_cli import attention, corpus, prompts, training_attention
-from b2ner_cli.backbone import Tokenizer
-from b2ner_cli.output_head import logits_of
-from b2ner_cli.training_attention import Layout, Segment, segments_of
+from b2ner_cli.models import attention
+from b2ner_cli.models.output_head import logits_of
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.prompts import rendering
+from b2ner_cli.training import attention as training_attention
+from b2ner_cli.training import groups as corpus
+from b2ner_cli.training import selection
+from b2ner_cli.training.attention import Layout, Segment, segments_of
 
 Bundle = tuple[corpus.Group, ...]
 
@@ -75,8 +79,8 @@ def pack(groups: Sequence[corpus.Group], tokenizer: Tokenizer, max_tokens: int) 
 
 def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> None:
     labels, language, form = group.labels, group.language, group.form
-    asked = [prompts.own(labels, text, language, form) for text in group.texts]
-    said = [prompts.answer(mentions, form.task) for mentions in group.targets]
+    asked = [rendering.own(labels, text, language, form) for text in group.texts]
+    said = [rendering.answer(mentions, form.task) for mentions in group.targets]
     encoded = tokenizer.encode([*asked, *said], continued=True)
     longest = max(map(len, encoded[: len(asked)])) + max(map(len, encoded[len(asked) :])) + 1
     prefix = _prefix(group, tokenizer, max_tokens - longest)
@@ -96,7 +100,7 @@ def _prefix(group: corpus.Group, tokenizer: Tokenizer, room: int) -> list[int]:
     """The ids of a group's prefix, with as many of its examples as there is room for."""
     form = group.form
     while True:
-        text = prompts.prefix(group.labels, group.language, form)
+        text = rendering.prefix(group.labels, group.language, form)
         ids = [*tokenizer.bos, *tokenizer.encode([text])[0]]
         if len(ids) <= room or not form.examples:
             return ids
@@ -111,7 +115,7 @@ class Schedule:
     `redraw` label lists are drawn once and not for each epoch.
     """
 
-    picks: Sequence[corpus.Pick]
+    picks: Sequence[selection.Pick]
     batch: int
     group: int
     asking: corpus.Asking

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import corpus
+from b2ner_cli.datasets.task_configs import RANDOM_MOST
 from b2ner_cli.errors import UsageError
-from b2ner_cli.prompts import Example
-from b2ner_cli.tasks import RANDOM_MOST
-from b2ner_cli.variation import Variation
+from b2ner_cli.prompts.rendering import Example
+from b2ner_cli.training import groups
+from b2ner_cli.training.augmentation import Variation
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,13 @@ class Recipe:
         """Rows of a step that are computed at once, 0 for all; a row holds a group."""
         return -(-self.at_once // self.group)
 
-    def asking(self, shown: Shown = NOTHING) -> corpus.Asking:
+    def asking(self, shown: Shown = NOTHING) -> groups.Asking:
         """How label lists are made and varied, and what prompts show beside them."""
         variation = Variation(self.subset, self.rename, self.noise)
-        showing = corpus.Showing(
+        showing = groups.Showing(
             self.few_shot, self.examples, self.described, shown.examples, shown.descriptions
         )
-        return corpus.Asking(self.max_labels, self.label_dropout, variation, showing)
+        return groups.Asking(self.max_labels, self.label_dropout, variation, showing)
 
 
 # The reference's settings. Its caps are one, of documents a set; what would cut more is set so

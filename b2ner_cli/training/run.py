@@ -24,19 +24,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from b2ner_cli import __version__, corpus, mini, runs, tasks, training_eval, training_folder
-from b2ner_cli.adapter_card import card, read_sources
-from b2ner_cli.cache import FILE_NAME, cache_directory
+from b2ner_cli import __version__
+from b2ner_cli.core.paths import cache_directory
+from b2ner_cli.core.tasks import Task, as_task
+from b2ner_cli.datasets import balance, task_configs
 from b2ner_cli.errors import UsageError
-from b2ner_cli.label_map import AS_GIVEN, LabelMap
-from b2ner_cli.recipes import NOTHING, Recipe, Shown
-from b2ner_cli.settings import Settings
-from b2ner_cli.tagging import Options
-from b2ner_cli.templates import Task, as_task
-from b2ner_cli.training import Progress, Setup, Trained, decisive, is_first, train
-from b2ner_cli.training_eval import EvalData
-from b2ner_cli.training_folder import read_log
-from b2ner_cli.training_log import Log, check_tensorboard, open_log
+from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
+from b2ner_cli.models import mini
+from b2ner_cli.tagging import predict_run
+from b2ner_cli.tagging.answer_cache import FILE_NAME
+from b2ner_cli.tagging.loop import Options
+from b2ner_cli.tagging.settings import Settings
+from b2ner_cli.training import evaluation as training_eval
+from b2ner_cli.training import run_folder, selection
+from b2ner_cli.training.card import card, read_sources
+from b2ner_cli.training.evaluation import EvalData
+from b2ner_cli.training.log import Log, check_tensorboard, open_log
+from b2ner_cli.training.loop import Progress, Setup, Trained, decisive, is_first, train
+from b2ner_cli.training.recipes import NOTHING, Recipe, Shown
+from b2ner_cli.training.run_folder import read_log
 
 log = logging.getLogger("b2ner")
 
@@ -58,7 +64,7 @@ class TrainJob:
     recipe: Recipe
     model: str = mini.NAME
     only: Sequence[str] = ()
-    config: tasks.TaskConfig | None = None
+    config: task_configs.TaskConfig | None = None
     from_adapter: Path | None = None
     heldout: Path | None = None
     checkpoint_every: int = 100
@@ -130,7 +136,7 @@ def run(
     picks, recorded = _picks(job)
     names, digest = _label_names(picks, job.label_map), recorded["sha256"] if recorded else ""
     if job.label_map:
-        picks = [corpus.renamed(pick, job.label_map) for pick in picks]
+        picks = [selection.renamed(pick, job.label_map) for pick in picks]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
 
     log = Log(out)
@@ -139,8 +145,8 @@ def run(
 
     def ready(step: int) -> None:
         nonlocal log
-        training_folder.begin(out, job.resume, job.force, step)
-        training_folder.draw_curve(out, title)
+        run_folder.begin(out, job.resume, job.force, step)
+        run_folder.draw_curve(out, title)
         log = open_log(out, step, job.tensorboard)
 
     def report(progress: Progress) -> None:
@@ -175,32 +181,32 @@ def run(
             record["heldout_constrained"] = score_heldout(job, job.heldout, constrain=True)
         write_record(out, record)
     for path in (out / "card.md", out / "adapter" / "README.md"):
-        training_folder.write_text(path, card(record, read_sources(job.data)))
-    training_folder.draw_curve(out, title)
+        run_folder.write_text(path, card(record, read_sources(job.data)))
+    run_folder.draw_curve(out, title)
 
 
 def check(job: TrainJob) -> None:
     """Raise what can be known to be wrong before data and model are read."""
     evaluation = job.evaluation
     read = [job.data, job.from_adapter, job.heldout, evaluation.data if evaluation else None]
-    training_folder.check(job.out, job.resume, job.force, read)
+    run_folder.check(job.out, job.resume, job.force, read)
     if job.tensorboard:
         check_tensorboard()
     if job.heldout is not None:
-        runs.check(_heldout_job(job, job.heldout, constrain=False))
+        predict_run.check(_heldout_job(job, job.heldout, constrain=False))
     if evaluation is not None:
         training_eval.check(_eval_job(job, evaluation, 0))
 
 
-def _picks(job: TrainJob) -> tuple[list[corpus.Pick], dict[str, Any] | None]:
+def _picks(job: TrainJob) -> tuple[list[selection.Pick], dict[str, Any] | None]:
     """The documents to train on, and what run.json keeps of the task config that chose them."""
     recipe = job.recipe
-    caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    caps = balance.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     if job.config is None:
-        return corpus.choose(job.data, caps, recipe.seed, job.only, job.tasks), None
+        return selection.choose(job.data, caps, recipe.seed, job.only, job.tasks), None
     config = job.config.only("train", job.only)
-    parts = tasks.find(config, "train", job.data, job.tasks)
-    picks = corpus.draw(job.data, parts, caps, recipe.seed, recipe.random_most)
+    parts = task_configs.find(config, "train", job.data, job.tasks)
+    picks = selection.draw(job.data, parts, caps, recipe.seed, recipe.random_most)
     return picks, config.record("train")
 
 
@@ -210,7 +216,7 @@ def _said(progress: Progress, scored: str) -> str:
     return f"loss {progress.loss:.3f}{scored}, {speed:.1f} documents/s, {left / 60:.0f} min left"
 
 
-def _label_names(picks: Sequence[corpus.Pick], label_map: LabelMap | None) -> dict[str, Any]:
+def _label_names(picks: Sequence[selection.Pick], label_map: LabelMap | None) -> dict[str, Any]:
     """What run.json says of the names that labels are trained under."""
     if label_map is None:
         return {"source": AS_GIVEN}
@@ -282,7 +288,7 @@ def _record_of(adapter: Path) -> dict[str, Any] | None:
 def write_record(out: Path, record: dict[str, Any]) -> None:
     """Write run.json, beside the adapter's weights too, where tagging looks for it."""
     for path in (out / "run.json", out / "adapter" / "run.json"):
-        training_folder.write_text(path, _as_text(record))
+        run_folder.write_text(path, _as_text(record))
 
 
 def _as_text(record: dict[str, Any]) -> str:
@@ -294,20 +300,22 @@ def score_heldout(job: TrainJob, heldout: Path, *, constrain: bool) -> dict[str,
     return training_eval.score(_heldout_job(job, heldout, constrain=constrain))
 
 
-def _heldout_job(job: TrainJob, heldout: Path, *, constrain: bool) -> runs.PredictJob:
+def _heldout_job(job: TrainJob, heldout: Path, *, constrain: bool) -> predict_run.PredictJob:
     adapter = str(job.out / "adapter")
     settings = Settings(job.model, adapter, device=job.device, constrain=constrain)
     folder = job.out / ("heldout-constrained" if constrain else "heldout")
     cache = cache_directory() / FILE_NAME
     options = Options(label_map=job.label_map)
-    return runs.PredictJob(heldout, folder, settings, force=True, cache=cache, options=options)
+    return predict_run.PredictJob(
+        heldout, folder, settings, force=True, cache=cache, options=options
+    )
 
 
-def _eval_job(job: TrainJob, wanted: EvalData, step: int) -> runs.PredictJob:
+def _eval_job(job: TrainJob, wanted: EvalData, step: int) -> predict_run.PredictJob:
     """The predictions after a step, of the adapter as it was, decoded as it says of itself."""
     folder = job.out / f"eval-{step}"
     settings = Settings(job.model, str(folder / "adapter"), device=job.device)
-    return runs.PredictJob(
+    return predict_run.PredictJob(
         wanted.data, folder, settings, wanted.split, limit=wanted.limit, force=True,
         cache=cache_directory() / FILE_NAME, options=Options(label_map=job.label_map),
     )  # fmt: skip
@@ -322,10 +330,10 @@ def _evaluated(
     asked = _eval_job(job, job.evaluation, step)
     if training_eval.is_done(asked):
         return training_eval.line(step, training_eval.scores_in(asked.folder))
-    with training_folder.writing(job.out):
+    with run_folder.writing(job.out):
         asked.folder.mkdir(exist_ok=True)
     save(asked.folder / "adapter")
-    training_folder.write_text(asked.folder / "adapter" / "run.json", _as_text(record))
+    run_folder.write_text(asked.folder / "adapter" / "run.json", _as_text(record))
     return training_eval.line(step, training_eval.score(asked))
 
 

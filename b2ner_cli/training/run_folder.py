@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli import curve
 from b2ner_cli.errors import OutputError, UsageError
+from b2ner_cli.training import curve
 
 LOG = "log.jsonl"
 PARTS = (

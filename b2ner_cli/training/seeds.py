@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from b2ner_cli import run_scores, training_run
 from b2ner_cli.errors import NOTICE, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
-from b2ner_cli.run_folders import Run, step_number
-from b2ner_cli.run_scores import RunScores
-from b2ner_cli.scoring import Job
-from b2ner_cli.training import is_first
-from b2ner_cli.training_run import TrainJob
+from b2ner_cli.scoring import run_scores
+from b2ner_cli.scoring.prediction_folders import Run, step_number
+from b2ner_cli.scoring.report import Job
+from b2ner_cli.scoring.run_scores import RunScores
+from b2ner_cli.training import run as training_run
+from b2ner_cli.training.loop import is_first
+from b2ner_cli.training.run import TrainJob
 
 log = logging.getLogger("b2ner")
 

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from b2ner_cli import attention
-from b2ner_cli.device_errors import is_device_failure, is_out_of_memory
 from b2ner_cli.errors import NOTICE, ModelError
-from b2ner_cli.output_head import logits_of
-from b2ner_cli.packing import AnswerLoss, Row, collate
+from b2ner_cli.models import attention
+from b2ner_cli.models.device_errors import is_device_failure, is_out_of_memory
+from b2ner_cli.models.output_head import logits_of
+from b2ner_cli.training.packing import AnswerLoss, Row, collate
 
 log = logging.getLogger("b2ner")
 

@@ -17,9 +17,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache
 
-from b2ner_cli.device_errors import is_out_of_memory
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.packing import AnswerLoss, Row, collate
+from b2ner_cli.models.device_errors import is_out_of_memory
+from b2ner_cli.training.packing import AnswerLoss, Row, collate
 
 log = logging.getLogger("b2ner")
 

@@ -22,13 +22,16 @@ from dataclasses import asdict
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from b2ner_cli import backbone, formats, prompts
-from b2ner_cli.benchmark import ROWS, compare
-from b2ner_cli.document import Document
+from b2ner_cli import formats
+from b2ner_cli.bench.benchmark import ROWS, compare
+from b2ner_cli.core.document import Document
+from b2ner_cli.core.language import as_language
+from b2ner_cli.datasets import b2nerd
 from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.formats import b2nerd
-from b2ner_cli.labels import LabelSet, as_language
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading
+from b2ner_cli.prompts import rendering
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "en.jsonl"
 SAMPLE_LABELS = (
@@ -75,7 +78,7 @@ def workload(name, labels, texts, language, count):
     step = max(1, len(texts) // count)
     asked = LabelSet(tuple(labels))
     chosen = islice(texts, 0, step * count, step)
-    return name, labels, [prompts.render(asked, text, as_language(language)) for text in chosen]
+    return name, labels, [rendering.render(asked, text, as_language(language)) for text in chosen]
 
 
 def mixed(options):
@@ -107,7 +110,7 @@ def spread(dataset, count):
     step = max(1, len(documents) // count)
     for document in islice(documents, 0, step * count, step):
         labels = LabelSet(tuple(dict.fromkeys(document.labels or dataset.labels)))
-        yield prompts.render(labels, document.text, as_language(dataset.language))
+        yield rendering.render(labels, document.text, as_language(dataset.language))
 
 
 def in_turns(streams):
@@ -154,7 +157,7 @@ def main():
     if "mixed" in options.only and options.data is None:
         parser.error("the mixed workload needs --data")
     try:
-        loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
+        loaded = loading.load(options.model, options.adapter, device="cpu", dtype="float32")
         engines = {
             "fast": PackedEngine(loaded, max_answer=options.max_answer),
             "plain": PlainEngine(loaded, max_answer=options.max_answer, rows=ROWS),

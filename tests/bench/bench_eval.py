@@ -12,10 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from b2ner_cli.document import Mention
+from b2ner_cli.core.document import Mention
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.prompts import answer
-from b2ner_cli.scoring import Job, score
+from b2ner_cli.prompts.rendering import answer
+from b2ner_cli.scoring.report import Job, score
 
 LABELS = ("person", "organization", "location", "movie title", "date")
 SETS = 14

@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 import transformers
 
-from b2ner_cli.backbone import Backbone
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine import PackedEngine, PlainEngine
-from b2ner_cli.model_files import Source
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.models.files import Source
+from b2ner_cli.models.loading import Backbone
 
 SHAPES = {
     "internlm2.5-7b": {

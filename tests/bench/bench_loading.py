@@ -34,10 +34,10 @@ def memory(field):
 
 
 def measure(model, adapter, dtype):
-    from b2ner_cli import backbone
-    from b2ner_cli.model_files import locate
+    from b2ner_cli.models import loading
+    from b2ner_cli.models.files import locate
 
-    backbone.skeleton(locate(model, "none"))  # all libraries are loaded by now
+    loading.skeleton(locate(model, "none"))  # all libraries are loaded by now
     before, peak, stopped = memory("RssAnon"), [0], threading.Event()
 
     def watch():
@@ -47,7 +47,7 @@ def measure(model, adapter, dtype):
     thread = threading.Thread(target=watch)
     thread.start()
     began = time.perf_counter()
-    loaded = backbone.load(model, adapter, device="cpu", dtype=dtype)
+    loaded = loading.load(model, adapter, device="cpu", dtype=dtype)
     seconds = time.perf_counter() - began
     with torch.inference_mode():
         loaded.model(torch.arange(3, 40)[None])  # every page of every weight is touched

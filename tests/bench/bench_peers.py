@@ -32,12 +32,13 @@ import torch
 from bench_engine import workloads
 from peer import Peer
 
-from b2ner_cli import backbone, prompts
-from b2ner_cli.backbone import Backbone
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine import PackedEngine
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading
+from b2ner_cli.models.loading import Backbone
+from b2ner_cli.prompts import rendering
 
 HERE = Path(__file__).parent
 OURS = ("free", "constrained")
@@ -117,7 +118,7 @@ def write_models(options, folder: Path) -> None:
     wanted = {"merged": options.vllm_python, "q8_0.gguf": options.llama_python}
     if not any(python and not (folder / name).exists() for name, python in wanted.items()):
         return
-    merged = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
+    merged = loading.load(options.model, options.adapter, device="cpu", dtype="float32")
     if options.vllm_python:
         peer_model.write_directory(merged, folder / "merged")
     if options.llama_python:
@@ -153,7 +154,7 @@ class Ratio:
 def measure(engines: Mapping[str, Run], asked: Sequence[Prompt], rounds: int):
     """What each engine needs for the prompts, and the ratios of ours to each peer."""
     labels = LabelSet(("word",))
-    other = {"prefix": prompts.prefix(labels, "en"), "labels": labels.names}
+    other = {"prefix": rendering.prefix(labels, "en"), "labels": labels.names}
     for run in engines.values():
         run([replace(prompt, **other) for prompt in asked[:WARM]])
     size = -(-len(asked) // rounds)
@@ -253,7 +254,7 @@ def parse():
 def compare(options, folder: Path):
     """Both workloads: name, title, engines and ratios of each."""
     write_models(options, folder)
-    loaded = backbone.load(options.model, options.adapter, device="cpu", dtype=options.dtype)
+    loaded = loading.load(options.model, options.adapter, device="cpu", dtype=options.dtype)
     with ExitStack() as stack:
         engines = {
             name: own_engine(loaded, options.max_answer, name == "constrained") for name in OURS

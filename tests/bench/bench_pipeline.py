@@ -29,12 +29,15 @@ from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-from b2ner_cli import console, formats, runs, tagging
-from b2ner_cli.cache import Cache
-from b2ner_cli.document import BadRecord, Completion
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.settings import Settings
-from b2ner_cli.tagging import Options
+from b2ner_cli import formats
+from b2ner_cli.cli import console
+from b2ner_cli.core.document import BadRecord
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.tagging import loop, tag_run
+from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging.loop import Options
+from b2ner_cli.tagging.settings import Settings
 
 LABELS = LabelSet(("person", "organization", "city", "movie title"))
 REQUIRED = 30_000  # documents a CPU-second
@@ -116,7 +119,7 @@ class Script:
 def fill(corpus, cache_path):
     """Answer the corpus once, so that the cache holds everything."""
     with Cache.open(cache_path) as cache:
-        for _ in tagging.tag(formats.read([corpus]), Script(False), LABELS, cache=cache):
+        for _ in loop.tag(formats.read([corpus]), Script(False), LABELS, cache=cache):
             pass
 
 
@@ -129,12 +132,12 @@ def whole(corpus, cache_path, output, marks=None):
     `marks` gets the CPU time at every so many documents as a window holds once it has grown.
     """
     # The one thing replaced is the model: this module would import torch.
-    stub = ModuleType("b2ner_cli.tagger")
+    stub = ModuleType("b2ner_cli.tagging.tagger")
     stub.Tagger = SimpleNamespace(
         load=lambda *_, **__: SimpleNamespace(engine=Script(True), options=Options())
     )
-    sys.modules["b2ner_cli.tagger"] = stub
-    job = runs.TagJob(
+    sys.modules["b2ner_cli.tagging.tagger"] = stub
+    job = tag_run.TagJob(
         documents=paced(formats.read([corpus]), marks), labels=LABELS,
         settings=Settings(), options=Options(),
         output=str(output), kind="jsonl", tokens="auto", resume=False, force=True, strict=True,
@@ -142,13 +145,13 @@ def whole(corpus, cache_path, output, marks=None):
     )  # fmt: skip
     began = time.process_time()
     with console.Watch(quiet=True) as watch:
-        runs.tag(job, watch)
+        tag_run.tag(job, watch)
     return time.process_time() - began, watch
 
 
 def paced(documents, marks):
     """Pass documents on; from one mark to the next every stage does one window's work."""
-    every = max(islice(tagging._sizes(Script.batch_tokens), 20))
+    every = max(islice(loop._sizes(Script.batch_tokens), 20))
     for number, document in enumerate(documents):
         if marks is not None and number % every == 0:
             marks.append((number, time.process_time()))
@@ -196,7 +199,7 @@ def stages(corpus, cache_path, output_path):
         formats.open_output(str(output_path), force=True) as output,
     ):
         _, encode = formats.writer("jsonl")
-        documents = runs._watch_ids(formats.read([corpus]))
+        documents = tag_run._watch_ids(formats.read([corpus]))
         clock = Clock(cache)
         while True:
             clock.enter("read")
@@ -204,8 +207,8 @@ def stages(corpus, cache_path, output_path):
             if not window:
                 break
             clock.enter("plan")
-            asked = tagging.with_labels(clock.pulled(window), LABELS)
-            results = list(tagging.tag(asked, Script(True), LABELS, Options(), clock))
+            asked = loop.with_labels(clock.pulled(window), LABELS)
+            results = list(loop.tag(asked, Script(True), LABELS, Options(), clock))
             clock.enter("encode, write")
             for result in results:
                 assert not isinstance(result, BadRecord)

@@ -21,10 +21,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from b2ner_cli import backbone, formats, prompts
-from b2ner_cli.document import Document
+from b2ner_cli import formats
+from b2ner_cli.core.document import Document
 from b2ner_cli.engine import PackedEngine, PlainEngine
-from b2ner_cli.labels import LabelSet
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading
+from b2ner_cli.prompts import rendering
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 FEW = ("person", "location")
@@ -53,7 +55,7 @@ def texts(count):
 
 def ask(labels, documents):
     asked = LabelSet(labels)
-    return [prompts.render(asked, text, "en") for text in documents]
+    return [rendering.render(asked, text, "en") for text in documents]
 
 
 def label_sets():
@@ -69,7 +71,7 @@ def longer(loaded, least):
         *(f"{quality} {label}" for quality in ("former", "fictional") for label in MANY),
     )
     for count in range(2, len(labels) + 1):
-        prefix = prompts.prefix(LabelSet(labels[:count]), "en")
+        prefix = rendering.prefix(LabelSet(labels[:count]), "en")
         if loaded.tokenizer.count(prefix) >= least:
             return labels[:count]
     raise ValueError(f"all labels together take fewer than {least} tokens")
@@ -173,7 +175,7 @@ def main():
     parser.add_argument("--constrain", action="store_true", help="for the shape `one`")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    loaded = backbone.load(options.model, options.adapter, device="cpu", dtype="float32")
+    loaded = loading.load(options.model, options.adapter, device="cpu", dtype="float32")
     documents = texts(options.documents)
     found = {}
     for name in options.only:

@@ -38,14 +38,18 @@ import peft
 import torch
 import transformers
 
-from b2ner_cli import backbone, corpus, packing, prompts
-from b2ner_cli.document import Document
-from b2ner_cli.examples import read_examples
-from b2ner_cli.model_files import locate
-from b2ner_cli.recipes import read_recipe
-from b2ner_cli.templates import as_task
-from b2ner_cli.training import Setup, train
-from b2ner_cli.training_run import keep_freed_memory
+from b2ner_cli.core.document import Document
+from b2ner_cli.core.tasks import as_task
+from b2ner_cli.datasets import balance
+from b2ner_cli.models import loading
+from b2ner_cli.models.files import locate
+from b2ner_cli.models.tokenizer import load_tokenizer
+from b2ner_cli.prompts import rendering
+from b2ner_cli.prompts.examples import read_examples
+from b2ner_cli.training import packing, selection
+from b2ner_cli.training.loop import Setup, train
+from b2ner_cli.training.recipes import read_recipe
+from b2ner_cli.training.run import keep_freed_memory
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 IGNORED = -100  # what cross entropy passes over
@@ -88,8 +92,8 @@ class Clock:
 def choose(options, recipe):
     """Documents of data sets, or those in samples/, again and again until there are enough."""
     if options.data:
-        caps = corpus.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
-        return corpus.choose(options.data, caps, recipe.seed, options.only, options.task)
+        caps = balance.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+        return selection.choose(options.data, caps, recipe.seed, options.only, options.task)
     read = read_examples(SAMPLES / "gold.jsonl")
     labels = tuple(dict.fromkeys(m.label for each in read for m in each.mentions))
     documents = tuple(
@@ -98,7 +102,7 @@ def choose(options, recipe):
             range(recipe.batch * (options.steps + 1)), cycle(read), strict=False
         )
     )
-    return [corpus.Pick("NER_en_samples", "en", labels, documents, len(documents), 0)]
+    return [selection.Pick("NER_en_samples", "en", labels, documents, len(documents), 0)]
 
 
 def schedule(picks, recipe, steps):
@@ -115,13 +119,13 @@ def examples(bundles, tokenizer, most):
     """A step's documents as the trainer takes them; those of over `most` tokens are left out."""
     found = []
     for group in (group for bundle in bundles for group in bundle):
-        shared = prompts.prefix(group.labels, group.language, group.form)
+        shared = rendering.prefix(group.labels, group.language, group.form)
         head = [*tokenizer.bos, *tokenizer.encode([shared])[0]]
         for text, target in zip(group.texts, group.targets, strict=True):
             own, said = tokenizer.encode(
                 [
-                    prompts.own(group.labels, text, group.language, group.form),
-                    prompts.answer(target, group.form.task),
+                    rendering.own(group.labels, text, group.language, group.form),
+                    rendering.answer(target, group.form.task),
                 ],
                 continued=True,
             )
@@ -143,7 +147,7 @@ def examples(bundles, tokenizer, most):
 def run_ours(model, picks, recipe, steps, folder):
     """Train for a few steps; gives them, the loss of the first, and the LoRA's settings."""
     recipe, batches = schedule(picks, recipe, steps)
-    tokenizer = backbone.load_tokenizer(locate(model, "none"))
+    tokenizer = load_tokenizer(locate(model, "none"))
     rows = [[packing.pack(b, tokenizer, recipe.max_tokens) for b in bundles] for bundles in batches]
     sizes = [
         (sum(row.documents for row in step), sum(len(row.ids) for row in step)) for step in rows
@@ -162,7 +166,7 @@ def run_ours(model, picks, recipe, steps, folder):
 def run_trainer(model, picks, recipe, steps, lora, folder):
     """The same with transformers' Trainer; gives its steps and the loss of the first."""
     recipe, batches = schedule(picks, recipe, steps)
-    network, tokenizer = backbone.load_parts(locate(model, "none"), torch.float32)
+    network, tokenizer = loading.load_parts(locate(model, "none"), torch.float32)
     torch.manual_seed(recipe.seed)
     lora.inference_mode = False
     network = peft.get_peft_model(network, lora)

@@ -11,8 +11,8 @@ from pathlib import Path
 import gguf
 import torch
 
-from b2ner_cli import mini
-from b2ner_cli.backbone import Backbone
+from b2ner_cli.models import mini
+from b2ner_cli.models.loading import Backbone
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
 

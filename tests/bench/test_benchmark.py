@@ -9,14 +9,16 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from b2ner_cli import backbone, benchmark, synthetic, tagging
-from b2ner_cli.benchmark import Settings, compare, lines, run, table
-from b2ner_cli.cli import app
-from b2ner_cli.document import BadRecord, Completion, Document
-from b2ner_cli.engine import probe
+from b2ner_cli.bench import benchmark, synthetic
+from b2ner_cli.bench.benchmark import Settings, compare, lines, run, table
+from b2ner_cli.cli.app import app
+from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.core.engine import Completion, Prompt
+from b2ner_cli.engine import self_check
 from b2ner_cli.errors import InputError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading
+from b2ner_cli.tagging import loop
 from tests.scripted import ScriptedEngine, Shell, numbered
 
 LABELS = LabelSet(("person", "city"))
@@ -24,7 +26,7 @@ LABELS = LabelSet(("person", "city"))
 
 @pytest.fixture(scope="module")
 def loaded(tiny_llama):
-    return backbone.load(str(tiny_llama), device="cpu", dtype="float32")
+    return loading.load(str(tiny_llama), device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,10 @@ def test_a_global_seed_changes_nothing():
 def test_it_asks_what_tag_asks():
     long = " ".join(f"Person{n} went to City{n} ." for n in range(60))
     documents = [Document("0", "Person1"), Document("1", " \n"), Document("2", long)]
-    options = tagging.Options(chunk_tokens=90)
+    options = loop.Options(chunk_tokens=90)
     engine = ScriptedEngine()
-    list(tagging.tag(documents, engine, LABELS, options))
-    asked = list(tagging.questions(documents, engine, LABELS, options))
+    list(loop.tag(documents, engine, LABELS, options))
+    asked = list(loop.questions(documents, engine, LABELS, options))
     assert [len(prompts) for prompts in asked][:2] == [1, 0]
     assert len(asked[2]) > 1
     assert [prompt.text for prompts in asked for prompt in prompts] == engine.calls[0][0]
@@ -191,7 +193,7 @@ def test_without_plain_nothing_is_compared(loaded):
 
 
 def test_a_model_that_only_generate_runs_is_measured_so(loaded, monkeypatch):
-    monkeypatch.setattr(probe, "trouble", lambda engine: "it is odd")
+    monkeypatch.setattr(self_check, "trouble", lambda engine: "it is odd")
     odd = run(loaded, synthetic.documents(2), LABELS, Settings(rounds=1, max_answer=3))
     assert list(odd.compared.engines) == ["plain"]
     assert odd.chosen["engine"] == "plain"

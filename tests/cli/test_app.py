@@ -97,7 +97,7 @@ def test_in_a_real_shell(tmp_path, tiny_llama):
         cat docs.jsonl | b2ner tag - -l a,b -q --no-cache -m "{tiny_llama}" --max-answer 4 | head -1
         echo "${{PIPESTATUS[*]}}"
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from b2ner_cli.cli import app
+from b2ner_cli.cli.app import app
 from b2ner_cli.errors import B2nerError
 
 
@@ -561,10 +561,10 @@ def test_prune_by_meaning_with_a_model(tmp_path, tiny_llama):
 
 @pytest.mark.parametrize("batch_tokens", [1, 30, 4096])
 def test_vectors_do_not_depend_on_batches(tiny_llama, batch_tokens):
-    from b2ner_cli import backbone
-    from b2ner_cli.data import pruning
+    from b2ner_cli.datasets import pruning
+    from b2ner_cli.models import loading
 
-    loaded = backbone.load(str(tiny_llama), dtype="float32")
+    loaded = loading.load(str(tiny_llama), dtype="float32")
     told = ["Ann", "Ann Lee met Bob in Rome .", "", "x" * 40, "Bob works for Acme ."]
     found = pruning.by_meaning(loaded, batch_tokens)(told)
     alone = torch.cat([pruning.by_meaning(loaded)([text]) for text in told])
@@ -576,7 +576,7 @@ def test_vectors_do_not_depend_on_batches(tiny_llama, batch_tokens):
     st.integers(1, 4),
 )
 def test_every_type_is_kept_as_often_as_asked_or_there(types, per_type):
-    from b2ner_cli.data import pruning
+    from b2ner_cli.datasets import pruning
 
     vectors = pruning.by_words([f"text {i}" for i in range(len(types))])
     kept = pruning.choose(types, vectors, per_type)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from b2ner_cli.cli import app
+from b2ner_cli.cli.app import app
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli.chunking import Chunk, merge, split
-from b2ner_cli.document import Entity
+from b2ner_cli.core.chunking import Chunk, merge, split
+from b2ner_cli.core.document import Entity
 from b2ner_cli.errors import UsageError
 
 texts = st.text(

@@ -4,18 +4,22 @@ import json
 
 import pytest
 
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.corpus import Asking, Caps, bundles, choose
-from b2ner_cli.document import BadRecord, Completion, Document, Event, Mention, Span
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import BadRecord, Document, Event, Mention, Span
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.events import merge, triggered
+from b2ner_cli.datasets.balance import Caps
 from b2ner_cli.errors import InputError
-from b2ner_cli.events import merge, parse_labels, triggered
 from b2ner_cli.formats import gold, jsonl
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.labels import LabelSet, read_roles
-from b2ner_cli.prompts import Form, answer, render
-from b2ner_cli.tagging import Options, questions, tag
-from b2ner_cli.task_items import paper
-from b2ner_cli.templates import as_labels
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.labels.reading import as_labels, read_roles
+from b2ner_cli.prompts.parsing import parse_labels
+from b2ner_cli.prompts.rendering import Form, answer, render
+from b2ner_cli.scoring.items import paper
+from b2ner_cli.tagging.loop import Options, questions, tag
+from b2ner_cli.training.groups import Asking, bundles
+from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
 
 TEXT = "Rebels bombed Aleppo and talks began in Geneva ."

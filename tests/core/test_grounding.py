@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli import grounding
-from b2ner_cli.document import Mention
-from b2ner_cli.grounding import fold, locate
+from b2ner_cli.core import grounding
+from b2ner_cli.core.document import Mention
+from b2ner_cli.core.grounding import fold, locate
 
 odd = st.sampled_from(
     "aAbßſıİiﬁＡ１京 　\n\r\t\u200b\u00ad\u0301\u0327e\u1100\u1161\u11a8👨\u200d👩\ufe0f'’`“-–\0.…"

@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.chunking import Chunk
-from b2ner_cli.document import Document, Mention, Relation, Result, Span
+from b2ner_cli.core.chunking import Chunk
+from b2ner_cli.core.document import Document, Mention, Relation, Result, Span
+from b2ner_cli.core.relations import locate, merge, split, surface
+from b2ner_cli.datasets import b2nerd, task_documents
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import asked, b2nerd, gold, jsonl
+from b2ner_cli.formats import gold, jsonl
 from b2ner_cli.formats.fields import RecordError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Form, answer
-from b2ner_cli.relations import locate, merge, split, surface
-from b2ner_cli.tagger import choose_decoding
-from b2ner_cli.tagging import Options, tag
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts.rendering import Form, answer
+from b2ner_cli.tagging.loop import Options, tag
+from b2ner_cli.tagging.tagger import choose_decoding
 from tests.scripted import ScriptedEngine, Shell
 
 TEXT = "Emma was written by Jane Austen of Steventon, Hampshire ."
@@ -154,21 +155,21 @@ def test_sets_are_read_and_checked(tmp_path):
     write_set(tmp_path, "author")
     write_set(tmp_path, "home", folder="RE_en/wrong")
     good, wrong = b2nerd.datasets(tmp_path)
-    (document,) = asked.read_task(good, "test", "RE")
+    (document,) = task_documents.read_task(good, "test", "RE")
     assert document.mentions == (Mention("author", "Emma, Jane Austen"),)
     with pytest.raises(DataError, match="'author' is not among the labels"):
-        list(asked.read_task(wrong, "test", "RE"))
+        list(task_documents.read_task(wrong, "test", "RE"))
 
 
 def test_sets_by_their_task(tmp_path):
     write_set(tmp_path, "author")
-    alone = asked.by_task(b2nerd.datasets(tmp_path))
+    alone = task_documents.by_task(b2nerd.datasets(tmp_path))
     assert {name: task for name, (_, task) in alone.items()} == {"RE_en_books": "RE"}
     write_set(tmp_path, "person", folder="NER_en/people")
     found = b2nerd.datasets(tmp_path)
-    assert list(asked.by_task(found)) == ["NER_en_people"]
-    assert list(asked.by_task(found, ["RE"])) == ["RE_en_books"]
-    assert "RE_en_books" in asked.by_task(found, only=["RE_en_books"])
+    assert list(task_documents.by_task(found)) == ["NER_en_people"]
+    assert list(task_documents.by_task(found, ["RE"])) == ["RE_en_books"]
+    assert "RE_en_books" in task_documents.by_task(found, only=["RE_en_books"])
 
 
 def test_answers_are_free():

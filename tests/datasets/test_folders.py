@@ -5,10 +5,11 @@ import zipfile
 
 import pytest
 
-from b2ner_cli.corpus import Caps, choose
-from b2ner_cli.document import Mention
+from b2ner_cli.core.document import Mention
+from b2ner_cli.datasets import b2nerd, folders
+from b2ner_cli.datasets.balance import Caps
 from b2ner_cli.errors import DataError
-from b2ner_cli.formats import b2nerd, trees
+from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
 
 ROW = {"sentence": "Moon sings", "entities": [{"name": "Moon", "type": "singer", "pos": [0, 4]}]}
@@ -152,7 +153,7 @@ def test_a_file_with_a_password_is_named(tmp_path):
             content[start + at] |= 1
     path.write_bytes(content)
     assert "labels.json" in problem(path)[0]
-    assert trees.root(path)[1] == ("x",)
+    assert folders.root(path)[1] == ("x",)
 
 
 @pytest.mark.parametrize("more", [[], ["--collection", "B2NERD_raw"]])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from b2ner_cli import prompts
-from b2ner_cli.data import checks
-from b2ner_cli.data.sections import Source, sections
-from b2ner_cli.document import Completion, Mention
-from b2ner_cli.grounding import locate
+from b2ner_cli.core.document import Mention
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.grounding import locate
+from b2ner_cli.datasets import checks
+from b2ner_cli.datasets.splits import Source, sections
+from b2ner_cli.prompts import parsing, rendering
 
-SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LABELS = {
     "en": ("person", "organization", "location", "date", "product", "event", "money"),
     "zh": ("人名", "组织机构名", "地名", "日期", "产品", "活动", "金额"),
@@ -83,8 +84,8 @@ def test_first_gold_can_be_answered_in_full(language):
     """An answer that says the gold in order scores 100: no error is the program's own."""
     for document in first(language):
         gold = [(e["start"], e["end"], e["label"], e["text"]) for e in document["entities"]]
-        answer = prompts.answer([Mention(label, text) for *_, label, text in gold])
-        mentions, problems = prompts.parse(Completion(answer), LABELS[language], document["text"])
+        answer = rendering.answer([Mention(label, text) for *_, label, text in gold])
+        mentions, problems = parsing.parse(Completion(answer), LABELS[language], document["text"])
         entities, unlocated = locate(document["text"], mentions)
         assert not problems and not unlocated
         assert [(e.start, e.end, e.label, e.text) for e in entities] == gold

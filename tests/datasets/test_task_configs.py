@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from b2ner_cli import corpus, tasks
-from b2ner_cli.corpus import Caps, choose
+from b2ner_cli.datasets import task_configs
+from b2ner_cli.datasets.b2nerd import DataSet
+from b2ner_cli.datasets.balance import Caps
+from b2ner_cli.datasets.task_configs import Entry, Part
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats.b2nerd import DataSet
-from b2ner_cli.recipes import Recipe, read_recipe
-from b2ner_cli.tasks import Entry, Part
-from b2ner_cli.training_run import Before, TrainJob, run
+from b2ner_cli.training import selection
+from b2ner_cli.training.recipes import Recipe, read_recipe
+from b2ner_cli.training.run import Before, TrainJob, run
+from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
-from tests.test_corpus import row, rows, write
+from tests.training.test_groups import row, rows, write
 
 
 def entry(name, sampling="full"):
@@ -27,7 +29,7 @@ def save(path, content):
 
 
 def made(tmp_path, content):
-    return tasks.read(save(tmp_path / "mine.json", content))
+    return task_configs.read(save(tmp_path / "mine.json", content))
 
 
 def listed(config, split):
@@ -47,25 +49,25 @@ def listed(config, split):
     ],
 )
 def test_presets(name, counts):
-    config = tasks.read(name)
+    config = task_configs.read(name)
     assert config.name == name
     assert tuple(len(config.section(split)) for split in ("train", "dev", "test")) == counts
     assert {e.sampling for e in config.section("test")} == {"full"}
 
 
 def test_presets_say_what_the_reference_says():
-    train = listed(tasks.read("crosslingual_multiconer22"), "train")
+    train = listed(task_configs.read("crosslingual_multiconer22"), "train")
     assert ("NER_en", "PileNER", "random_50000") in train
     assert train[0] == ("NER_en", "ACE 2004", "random")
-    test = listed(tasks.read("crosslingual_multiconer22"), "test")
+    test = listed(task_configs.read("crosslingual_multiconer22"), "test")
     assert test[0] == ("NER_en_other", "multiconer22_de_sample_5000", "full")
 
 
 def test_a_presets_name_is_the_preset_whatever_lies_about(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "bilingual_full", {"NER_en": [entry("a")]})
-    assert len(tasks.read("bilingual_full").section("test")) == 14
-    assert len(tasks.read("./bilingual_full").section("test")) == 1
+    assert len(task_configs.read("bilingual_full").section("test")) == 14
+    assert len(task_configs.read("./bilingual_full").section("test")) == 1
 
 
 def test_a_file_with_sections_and_one_without(tmp_path):
@@ -80,15 +82,15 @@ def test_a_file_with_sections_and_one_without(tmp_path):
 def test_the_references_files_one_by_one_and_by_folder(tmp_path):
     save(tmp_path / "train_tasks.json", {"NER_en": [entry("a")]})
     save(tmp_path / "test_tasks.json", {"NER_en": [entry("b")]})
-    folder = tasks.read(str(tmp_path))
+    folder = task_configs.read(str(tmp_path))
     assert [e.name for e in folder.section("train") + folder.section("test")] == ["a", "b"]
-    single = tasks.read(str(tmp_path / "test_tasks.json"))
+    single = task_configs.read(str(tmp_path / "test_tasks.json"))
     assert [e.name for e in single.section("test")] == ["b"]
     with pytest.raises(UsageError, match=r"test_tasks\.json has no train section") as caught:
         single.section("train")
     assert "it has test" in caught.value.hint
     save(tmp_path / "x.dev_tasks.json", {"NER_en": [entry("c")]})
-    assert [e.name for e in tasks.read(str(tmp_path / "x")).section("dev")] == ["c"]
+    assert [e.name for e in task_configs.read(str(tmp_path / "x")).section("dev")] == ["c"]
 
 
 def test_a_byte_order_mark(tmp_path):
@@ -131,12 +133,12 @@ def test_bad_configs_name_file_and_entry(tmp_path, content, message, hint):
 def test_not_text_and_not_there(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(DataError, match="not UTF-8"):
-        tasks.read(str(tmp_path / "x.json"))
+        task_configs.read(str(tmp_path / "x.json"))
     with pytest.raises(UsageError, match="bilingual_ful: no such task config") as caught:
-        tasks.read("bilingual_ful")
+        task_configs.read("bilingual_ful")
     assert caught.value.hint == "did you mean bilingual_full?"
     with pytest.raises(UsageError, match="no task config in it") as caught:
-        tasks.read(str(tmp_path))
+        task_configs.read(str(tmp_path))
     assert "crosslingual_multiconer22" in caught.value.hint
 
 
@@ -216,7 +218,7 @@ def test_find_keeps_the_configs_order_and_joins_entries_of_a_set(tmp_path, data)
         {"NER_zh": [entry("bank")], "NER_en": [entry("NER_en_zoo"), entry("CoNLL 2003")],
          "NER_en_EXTRA": [entry("zoo")]},
     )  # fmt: skip
-    parts = tasks.find(config, "train", data)
+    parts = task_configs.find(config, "train", data)
     assert names(parts) == ["NER_zh/bank", "NER_en/zoo", "NER_en/CoNLL 2003"]
     assert [len(part.entries) for part in parts] == [1, 2, 1]
 
@@ -225,7 +227,7 @@ def test_only_filters_a_config(tmp_path, data):
     config = made(tmp_path, {"NER_en": [entry("nowhere"), entry("zoo"), entry("zoo_EXTRA")]})
     kept = config.only("train", ["NER_en_zoo"])
     assert [e.name for e in kept.section("train")] == ["zoo", "zoo_EXTRA"]
-    assert names(tasks.find(kept, "train", data)) == ["NER_en/zoo"]
+    assert names(task_configs.find(kept, "train", data)) == ["NER_en/zoo"]
     with pytest.raises(DataError, match="no data set NER_en_zo in its train section") as caught:
         config.only("train", ["NER_en_zo"])
     assert caught.value.hint == "did you mean NER_en_zoo?"
@@ -234,7 +236,7 @@ def test_only_filters_a_config(tmp_path, data):
 def test_a_set_that_is_not_there(tmp_path, data):
     config = made(tmp_path, {"NER_en": [entry("conll 2003"), entry("zoo"), entry("x")]})
     with pytest.raises(DataError, match=r"mine\.json: test names NER_en/conll 2003") as caught:
-        tasks.find(config, "test", data)
+        task_configs.find(config, "test", data)
     assert str(data) in caught.value.message and "1 more" in caught.value.message
     assert "did you mean NER_en/CoNLL 2003?" in caught.value.hint
     assert "--only" in caught.value.hint
@@ -242,9 +244,9 @@ def test_a_set_that_is_not_there(tmp_path, data):
 
 def test_a_set_without_the_split(tmp_path, data):
     config = made(tmp_path, {"NER_zh": [entry("bank")]})
-    assert names(tasks.find(config, "train", data)) == ["NER_zh/bank"]  # dev stands in
+    assert names(task_configs.find(config, "train", data)) == ["NER_zh/bank"]  # dev stands in
     with pytest.raises(DataError, match=r"NER_zh/bank, which has no test\.json") as caught:
-        tasks.find(config, "test", data)
+        task_configs.find(config, "test", data)
     assert "it has dev" in caught.value.hint
 
 
@@ -252,7 +254,7 @@ def test_a_set_without_the_split(tmp_path, data):
 
 
 def picked(config, data, seed=1, most=50, caps=Caps()):
-    return corpus.draw(data, tasks.find(config, "train", data), caps, seed, most)
+    return selection.draw(data, task_configs.find(config, "train", data), caps, seed, most)
 
 
 def test_strategies_say_how_many_and_caps_do_not(tmp_path, data):
@@ -313,13 +315,13 @@ def test_a_run_json_gives_its_config_again(tmp_path):
     assert record["train"] == {"NER_en": [entry("a")], "NER_zh": [entry("银行")]}
     path = tmp_path / "run.json"
     save(path, {"recipe": {}, "tasks": record})
-    again = tasks.for_training(None, path)
+    again = task_configs.for_training(None, path)
     assert again.record("train") == record
-    assert tasks.for_training("bilingual_full", path).name == "bilingual_full"
+    assert task_configs.for_training("bilingual_full", path).name == "bilingual_full"
     save(path, {"recipe": {}})
-    assert tasks.for_training(None, path) is None
-    assert tasks.for_training(None, tmp_path / "recipe.toml") is None
-    assert tasks.for_training(None, None) is None
+    assert task_configs.for_training(None, path) is None
+    assert task_configs.for_training(None, tmp_path / "recipe.toml") is None
+    assert task_configs.for_training(None, None) is None
 
 
 def test_a_run_json_says_what_the_run_was_told(tmp_path, data, tiny_llama):
@@ -350,7 +352,7 @@ def test_a_run_json_that_is_none(tmp_path, content):
     path = tmp_path / "run.json"
     save(path, content)
     with pytest.raises(UsageError, match=r"run\.json holds no run"):
-        tasks.for_training(None, path)
+        task_configs.for_training(None, path)
 
 
 # Whole runs
@@ -498,22 +500,22 @@ def events(tmp_path):
 )
 def test_sets_of_other_tasks(tmp_path, section, wanted, found):
     config = made(tmp_path, {task: [entry("war")] for task in section})
-    parts = tasks.find(config, "test", events(tmp_path), wanted)
+    parts = task_configs.find(config, "test", events(tmp_path), wanted)
     assert [(part.dataset.task, part.task) for part in parts] == found
 
 
 def test_a_task_that_no_set_is_for(tmp_path):
     config = made(tmp_path, {"EET_en": [entry("war")]})
     with pytest.raises(UsageError, match="of which task re can be asked") as caught:
-        tasks.find(config, "test", events(tmp_path), ["RE"])
+        task_configs.find(config, "test", events(tmp_path), ["RE"])
     assert "EET_en" in caught.value.hint
 
 
 def test_training_and_predicting_other_tasks(tmp_path):
     data = events(tmp_path)
     config = made(tmp_path, {"EET_en": [entry("war", "upsample_3")], "EEA_en": [entry("war")]})
-    parts = tasks.find(config, "train", data)
-    picks = corpus.draw(data, parts, Caps(), 1, 9)
+    parts = task_configs.find(config, "train", data)
+    picks = selection.draw(data, parts, Caps(), 1, 9)
     assert [(p.name, p.form.task, len(p.documents)) for p in picks] == [
         ("EET_en_war", "EET", 3), ("EEA_en_war", "EEA", 1),
     ]  # fmt: skip

@@ -2,11 +2,11 @@
 
 import pytest
 
-from b2ner_cli import backbone as backbones
 from b2ner_cli.engine import PackedEngine
 from b2ner_cli.engine.drafting import LONGEST, Drafter
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading as backbones
+from b2ner_cli.prompts.rendering import render
 from tests.tiny import tiny_model
 
 LABELS = LabelSet(("person", "city", "river"))

@@ -14,14 +14,16 @@ from tokenizers import Tokenizer as Core
 from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from b2ner_cli import attention
-from b2ner_cli import backbone as backbones
-from b2ner_cli.device_errors import is_out_of_memory
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
-from b2ner_cli.engine.completions import Speller
+from b2ner_cli.engine.detokenizer import Speller
 from b2ner_cli.errors import B2nerError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Prompt, render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import attention
+from b2ner_cli.models import loading as backbones
+from b2ner_cli.models.device_errors import is_out_of_memory
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.prompts.rendering import render
 from tests.tiny import VOCABULARY, tiny_model
 
 ARCHITECTURES = ("llama", "gemma2", "gemma3", "qwen2", "mistral")
@@ -550,7 +552,7 @@ def _fallback_tokenizer():
     hf = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
-    return backbones.Tokenizer(hf, (1,), 2, (2,), 2)
+    return Tokenizer(hf, (1,), 2, (2,), 2)
 
 
 def test_an_answer_cut_inside_a_character_is_still_text(load):

@@ -9,13 +9,13 @@ import signal
 import pytest
 import torch
 
-from b2ner_cli import backbone as backbones
-from b2ner_cli.cache import Cache
-from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine, packed, probe
+from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine, packed, self_check
 from b2ner_cli.errors import B2nerError, ModelError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import render
-from b2ner_cli.tagging import Document, tag
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading as backbones
+from b2ner_cli.prompts.rendering import render
+from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging.loop import Document, tag
 from tests.scripted import Shell, numbered
 
 PERSON = LabelSet(("person",))
@@ -98,7 +98,9 @@ def test_a_device_that_fails_when_tried_out_is_no_odd_model(loaded, monkeypatch,
 
 
 def test_memory_that_runs_out_when_a_model_is_tried_out(loaded, monkeypatch):
-    spoil(monkeypatch, probe, "_compare", torch.OutOfMemoryError("CUDA out of memory. Tried ..."))
+    spoil(
+        monkeypatch, self_check, "_compare", torch.OutOfMemoryError("CUDA out of memory. Tried ...")
+    )
     with pytest.raises(ModelError, match=r"out of memory while loading .*: CUDA out of memory"):
         open_engine("fast", loaded)
 

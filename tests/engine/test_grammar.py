@@ -10,13 +10,14 @@ from tokenizers import Tokenizer as Core
 from tokenizers import decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from b2ner_cli import backbone as backbones
-from b2ner_cli.backbone import Tokenizer
 from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, LabelGrammar, Progress, Vocabulary
 from b2ner_cli.errors import ModelError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import parse, render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading as backbones
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.prompts.parsing import parse
+from b2ner_cli.prompts.rendering import render
 from tests.tiny import tiny_model, tiny_tokenizer
 
 LABELS = ("person", "movie title", "公司")

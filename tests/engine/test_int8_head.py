@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli import backbone
-from b2ner_cli.engine import PackedEngine, screening
-from b2ner_cli.engine.screening import read_in_bytes
-from tests.test_engine import answers, prompts, same
+from b2ner_cli.engine import PackedEngine, int8_head
+from b2ner_cli.engine.int8_head import read_in_bytes
+from b2ner_cli.models import loading
+from tests.engine.test_engines import answers, prompts, same
 
 pytestmark = pytest.mark.skipif(
-    not screening._is_exact(), reason="this processor's products of bytes are not exact"
+    not int8_head._is_exact(), reason="this processor's products of bytes are not exact"
 )
 
 VOCABULARY = 3000
@@ -42,7 +42,7 @@ def agree(weight, hidden, capped=as_it_is, off=0.05):
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    rows=st.integers(1, screening.MOST_ROWS),
+    rows=st.integers(1, int8_head.MOST_ROWS),
     size=st.sampled_from([8, 64, 640, 4096]),
     spread=st.floats(0.1, 20.0),
     loud=st.integers(0, 3),
@@ -96,17 +96,17 @@ def test_a_head_of_zeros():
 
 @pytest.mark.parametrize("size", [1, 8, 640, 1024, 1040, 4096, 16384])
 def test_sums_fit_into_32_bits(size):
-    half = screening._half(size)
+    half = int8_head._half(size)
     assert half >= 2 or size > 8192
     assert 127 * size * (127 * half + half / 2) < 2**31
 
 
 def test_small_heads_cards_and_half_precision_have_none():
     small, large = torch.nn.Linear(64, 100, bias=False), torch.nn.Linear(4, 1 << 23, bias=False)
-    assert not screening.is_worth_it(small, "cpu")
-    assert not screening.is_worth_it(large, "cuda")
-    assert not screening.is_worth_it(large.bfloat16(), "cpu")
-    assert not screening.is_worth_it(torch.nn.Linear(4, 1 << 23), "cpu")
+    assert not int8_head.is_worth_it(small, "cpu")
+    assert not int8_head.is_worth_it(large, "cuda")
+    assert not int8_head.is_worth_it(large.bfloat16(), "cpu")
+    assert not int8_head.is_worth_it(torch.nn.Linear(4, 1 << 23), "cpu")
 
 
 def test_processors_that_cut_sums_at_16_bits_have_none(monkeypatch):
@@ -117,31 +117,31 @@ def test_processors_that_cut_sums_at_16_bits_have_none(monkeypatch):
 
     large = torch.nn.Linear(4, 1 << 23, bias=False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert screening.is_worth_it(large, "cpu")
-    screening._is_exact.cache_clear()
+    assert int8_head.is_worth_it(large, "cpu")
+    int8_head._is_exact.cache_clear()
     monkeypatch.setattr(torch, "_int_mm", cut)
     try:
-        assert not screening.is_worth_it(large, "cpu")
+        assert not int8_head.is_worth_it(large, "cpu")
     finally:
-        screening._is_exact.cache_clear()
+        int8_head._is_exact.cache_clear()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
 def test_answers_are_the_same_with_a_screen(tiny_gemma, monkeypatch, rows):
     """Of a model too small to have one by itself; a screen that were never asked would fail."""
-    loaded = backbone.load(str(tiny_gemma), device="cpu", dtype="float32")
+    loaded = loading.load(str(tiny_gemma), device="cpu", dtype="float32")
     asked, bare = prompts(), PackedEngine(loaded, max_answer=24)
     assert not any("screened" in note for note in bare.notes)
-    monkeypatch.setattr(screening, "_LEAST", 0)
+    monkeypatch.setattr(int8_head, "_LEAST", 0)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     found = []
-    ask = screening.Screen.best
+    ask = int8_head.Screen.best
 
     def counted(self, hidden, capped):
         found.append(ask(self, hidden, capped))
         return found[-1]
 
-    monkeypatch.setattr(screening.Screen, "best", counted)
+    monkeypatch.setattr(int8_head.Screen, "best", counted)
     engine = PackedEngine(loaded, max_answer=24)
     assert any("screened" in note for note in engine.notes)
     engine.most_rows = rows

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from b2ner_cli import backbone
 from b2ner_cli.engine import PackedEngine, PlainEngine
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading
+from b2ner_cli.prompts.rendering import render
 
 TEXTS = ["Ann Lee met Bob in Rome .", "", "北京 😀", "Ann works for Acme . " * 9, "Bob", "Rome ."]
 PROMPTS = [render(LabelSet(("person", "city")), text, "en") for text in TEXTS]
@@ -15,7 +15,7 @@ PROMPTS = [render(LabelSet(("person", "city")), text, "en") for text in TEXTS]
 
 @pytest.fixture(scope="module")
 def loaded(tiny_llama):
-    return backbone.load(str(tiny_llama), device="cpu", dtype="float32")
+    return loading.load(str(tiny_llama), device="cpu", dtype="float32")
 
 
 def texts(found):

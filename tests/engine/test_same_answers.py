@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli import backbone as backbones
-from b2ner_cli.engine import PackedEngine, PlainEngine, packed, plain
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import render
+from b2ner_cli.engine import PackedEngine, PlainEngine, packed
+from b2ner_cli.engine import reference as plain
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import loading as backbones
+from b2ner_cli.prompts.rendering import render
 from tests.tiny import tiny_model
 
 ARCHITECTURES = ("llama", "gemma2", "gemma3", "qwen2", "mistral")

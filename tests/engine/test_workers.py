@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli import several
+from b2ner_cli.core.engine import Prompt
+from b2ner_cli.engine import workers as several
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import Prompt, render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts.rendering import render
 from tests.scripted import KillAt, ScriptedEngine, Shell, numbered
 
 # Shares -------------------------------------------------------------------------------------------
@@ -330,8 +331,8 @@ def short_of_memory(model, device):
     """An engine that has no memory for its third step with more than a row, in one process."""
     import torch
 
-    from b2ner_cli.backbone import load
     from b2ner_cli.engine import PackedEngine
+    from b2ner_cli.models.loading import load
 
     engine = PackedEngine(load(str(model), device="cpu", dtype="float32"), max_answer=24)
     original, steps = engine.forward, []

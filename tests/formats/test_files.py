@@ -12,9 +12,10 @@ import tracemalloc
 import pytest
 
 from b2ner_cli import formats
-from b2ner_cli.document import BadRecord, Document, Entity, Mention, Result
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result
+from b2ner_cli.datasets import b2nerd
 from b2ner_cli.errors import DataError, InputError, OutputError
-from b2ner_cli.formats import b2nerd, open_output
+from b2ner_cli.formats import open_output
 
 LINE = b'{"id":1,"text":"a"}\n'
 CONLL = b"Moon\tB-x\nplays\tO\n"

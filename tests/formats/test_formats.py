@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2ner_cli import formats
-from b2ner_cli.document import BadRecord, Document, Entity, Mention, Result
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.formats import conll, jsonl, tables
+from b2ner_cli.formats import conll, csv_tsv, jsonl
 from b2ner_cli.formats.fields import Fields
 
 MOON = "Moon plays StarCraft II ."
@@ -374,7 +374,7 @@ def test_cells_hold_labels_and_gold():
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_cells_that_begin_like_a_formula_get_an_apostrophe(start):
     text = f"{start}1"
-    row = tables.encode(Result(Document(text, text), (Entity(0, 2, f"{start}l", text),)))
+    row = csv_tsv.encode(Result(Document(text, text), (Entity(0, 2, f"{start}l", text),)))
     assert next(csv.reader([row.decode()])) == [f"'{text}", "0", "2", f"'{start}l", f"'{text}", ""]
 
 
@@ -562,7 +562,7 @@ def test_any_object_passes_through(extra, text):
 @unhurried
 @given(st.lists(results(), max_size=3))
 def test_csv_comes_back(found):
-    data = tables.HEADER + b"".join(map(tables.encode, found))
+    data = csv_tsv.HEADER + b"".join(map(csv_tsv.encode, found))
     rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
     expected = [
         [r.document.id, str(e.start), str(e.end), e.label, e.text, "0.5"]

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.document import Entity
+from b2ner_cli.core.document import Entity
 from b2ner_cli.errors import InputError
-from b2ner_cli.formats.predictions import (
-    PredictionRecord,
-    encode,
-    is_prediction,
-    label_line,
-    read,
-)
+from b2ner_cli.formats.predictions import PredictionRecord, encode, is_prediction, label_line, read
 
 ENGLISH = (
     "Given the label set of entities, please recognize all the entities in the text. The answer "

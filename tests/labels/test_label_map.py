@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli import runs, tagging
-from b2ner_cli.adapter_card import card
-from b2ner_cli.cache import Cache
-from b2ner_cli.corpus import Pick, renamed
-from b2ner_cli.document import BadRecord, Document, Mention
+from b2ner_cli.core.document import BadRecord, Document, Mention
 from b2ner_cli.errors import DataError, InputError, UsageError
 from b2ner_cli.formats.predictions import NAMES_FILE, read_names, write_names
-from b2ner_cli.label_map import LabelMap, describe, parse, read, relabel, spell
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.score_tables import table_rows
-from b2ner_cli.scoring import evaluate
-from b2ner_cli.tagging import Options, tag
-from b2ner_cli.training_run import _label_names
+from b2ner_cli.labels.label_map import LabelMap, describe, parse, read, relabel, spell
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.scoring.report import evaluate
+from b2ner_cli.scoring.tables import table_rows
+from b2ner_cli.tagging import loop, tag_run
+from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging.loop import Options, tag
+from b2ner_cli.training.card import card
+from b2ner_cli.training.run import _label_names
+from b2ner_cli.training.selection import Pick, renamed
 from tests.scripted import ScriptedEngine, Shell, numbered
-from tests.test_adapter_card import RECORD
+from tests.training.test_card import RECORD
 
 PAIRS = {"PER": "person", "organization -> company": "firm", "LOC": "city"}
 
@@ -185,7 +185,7 @@ def test_the_cache_knows_only_the_names_that_are_asked(tmp_path):
 
 def test_questions_are_asked_under_the_same_names():
     options = Options(label_map=LabelMap(PAIRS))
-    (asked,) = tagging.questions([DOCUMENT], ScriptedEngine(), LabelSet(("PER",)), options)
+    (asked,) = loop.questions([DOCUMENT], ScriptedEngine(), LabelSet(("PER",)), options)
     assert asked[0].labels == ("person",)
 
 
@@ -229,7 +229,7 @@ def test_tag_refuses_a_map_that_does_not_fit_before_a_model_is_loaded(shell):
 
 
 def test_a_run_goes_on_only_with_the_names_it_was_begun_with(shell):
-    asked = runs._asked(
+    asked = tag_run._asked(
         LabelSet(("PER",)),
         type("T", (), {"options": Options(label_map=LabelMap(PAIRS)), "engine": ScriptedEngine()}),
     )

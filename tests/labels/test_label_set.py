@@ -4,16 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from b2ner_cli.core.language import as_language, detect_language
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.labels import (
-    LabelSet,
-    as_language,
-    detect_language,
-    group_labels,
-    parse_labels,
-    read_label_file,
-    split_names,
-)
+from b2ner_cli.labels.label_set import LabelSet, group_labels, split_names
+from b2ner_cli.labels.reading import parse_labels, read_label_file
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.label_review import read_set, review
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.taxonomy import entries
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.labels.review import read_set, review
+from b2ner_cli.labels.taxonomy import entries
 
 # Each label of a bad set by itself: what is wrong with it, how bad that is, and what to say.
 BAD = [

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LabelSet, parse_labels
-from b2ner_cli.taxonomy import (
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.labels.reading import parse_labels
+from b2ner_cli.labels.taxonomy import (
     SURE,
     Entry,
     entries,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import adapters
 from tests.tiny import tiny_adapter, tiny_model
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -9,8 +9,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters, backbone, internlm2, model_convert
 from b2ner_cli.errors import ModelError, OutputError, UsageError
+from b2ner_cli.models import adapters, internlm2, loading
+from b2ner_cli.models import convert as model_convert
+from b2ner_cli.models.tokenizer import load_tokenizer
 from tests.internlm2 import (
     BASE,
     FIXTURE,
@@ -30,7 +32,7 @@ def logits(network):
 
 
 def ours(model, adapter="none", dtype="float32"):
-    return backbone.load(str(model), str(adapter), device="cpu", dtype=dtype).model
+    return loading.load(str(model), str(adapter), device="cpu", dtype=dtype).model
 
 
 def stock(model):
@@ -124,7 +126,7 @@ def test_a_converted_model_of_every_variant(tmp_path, variant):
 def test_a_converted_models_tokenizer_says_the_same(tmp_path):
     convert(BASE, tmp_path / "llama")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "llama")
-    tokenizer = backbone.load_tokenizer(backbone.locate(str(BASE), "none"))
+    tokenizer = load_tokenizer(loading.locate(str(BASE), "none"))
     for text in ("Given the text.", "  two  spaces\n\nlines", "暴雪中国 😀"):
         assert theirs(text)["input_ids"] == tokenizer.hf(text)["input_ids"]
         assert theirs(text)["input_ids"][0] == 1
@@ -134,7 +136,7 @@ def test_a_converted_models_tokenizer_says_the_same(tmp_path):
 def test_a_converted_model_ends_its_answers_where_the_original_does(tmp_path):
     convert(BASE, tmp_path / "llama")
     ends = [
-        backbone.load_parts(backbone.locate(str(folder), "none"), torch.float32)[1].stops
+        loading.load_parts(loading.locate(str(folder), "none"), torch.float32)[1].stops
         for folder in (BASE, tmp_path / "llama")
     ]
     assert len(ends[0]) == 2

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from b2ner_cli.device_errors import (
+from b2ner_cli.errors import B2nerError, ModelError
+from b2ner_cli.models.device_errors import (
     failing_clearly,
     fitting_memory,
     is_device_failure,
     is_out_of_memory,
 )
-from b2ner_cli.errors import B2nerError, ModelError
 
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

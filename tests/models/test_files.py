@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from b2ner_cli import backbone, mini, model_files
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import files, loading, mini
 from tests.tiny import tiny_adapter
 
 
@@ -24,7 +24,7 @@ def model(tiny_llama, tmp_path):
 
 def refused(name, adapter=None):
     with pytest.raises(ModelError) as caught:
-        model_files.locate(str(name), adapter)
+        files.locate(str(name), adapter)
     return caught.value
 
 
@@ -75,7 +75,7 @@ def test_hub_without_network():
 
 def test_pickles_from_the_hub(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr(model_files, "_download", lambda *_: tmp_path)
+    monkeypatch.setattr(files, "_download", lambda *_: tmp_path)
     assert "has no weights" in refused("somebody/pickles").message
 
 
@@ -97,14 +97,14 @@ def test_adapters_that_cannot_be_used(tiny_llama, tmp_path):
 
 def test_found(tiny_llama, tmp_path):
     directory = tiny_adapter(tmp_path / "adapter", tiny_llama)
-    bare = model_files.locate(str(tiny_llama), None)
+    bare = files.locate(str(tiny_llama), None)
     assert (bare.directory, bare.gguf_file, bare.adapter) == (tiny_llama, None, None)
-    assert model_files.locate(str(tiny_llama), "none") == bare
-    both = model_files.locate(str(tiny_llama), str(directory))
+    assert files.locate(str(tiny_llama), "none") == bare
+    both = files.locate(str(tiny_llama), str(directory))
     assert both.adapter == directory
     assert both.fingerprint != bare.fingerprint
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
-    one = model_files.locate(str(tmp_path / "m.gguf"), None)
+    one = files.locate(str(tmp_path / "m.gguf"), None)
     assert (one.directory, one.gguf_file) == (tmp_path, "m.gguf")
 
 
@@ -120,20 +120,20 @@ def flip(path, place):
 
 
 def test_fingerprint_follows_content_not_place(model, tiny_llama):
-    before = model_files.fingerprint(model)
-    assert before == model_files.fingerprint(tiny_llama)
+    before = files.fingerprint(model)
+    assert before == files.fingerprint(tiny_llama)
     assert len(before) == 16
     (model / "README.md").write_text("words")
-    assert model_files.fingerprint(model) == before
+    assert files.fingerprint(model) == before
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         size = (model / name).stat().st_size
         for place in (0, size // 2, size - 1):
             flip(model / name, place)
-            assert model_files.fingerprint(model) != before
+            assert files.fingerprint(model) != before
             flip(model / name, place)
-    assert model_files.fingerprint(model) == before
+    assert files.fingerprint(model) == before
     (model / "model.safetensors").rename(model / "other.safetensors")
-    assert model_files.fingerprint(model) != before
+    assert files.fingerprint(model) != before
 
 
 def test_fingerprint_of_a_large_file(tmp_path):
@@ -141,23 +141,23 @@ def test_fingerprint_of_a_large_file(tmp_path):
     path = tmp_path / "model.safetensors"
     with path.open("wb") as stream:
         stream.truncate(size)
-    before = model_files.fingerprint(tmp_path)
+    before = files.fingerprint(tmp_path)
     step = (size - (64 << 10)) // 255
     for place in (0, 1000, step, 100 * step + 500, size - (64 << 10), size - 1):
         flip(path, place)
-        assert model_files.fingerprint(tmp_path) != before, place
+        assert files.fingerprint(tmp_path) != before, place
         flip(path, place)
-    assert model_files.fingerprint(tmp_path) == before
+    assert files.fingerprint(tmp_path) == before
     with path.open("ab") as stream:
         stream.write(b"\0")
-    assert model_files.fingerprint(tmp_path) != before
+    assert files.fingerprint(tmp_path) != before
 
 
 def test_fingerprint_of_one_file_leaves_the_others_alone(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"a")
-    before = model_files.fingerprint(tmp_path, "a.gguf")
+    before = files.fingerprint(tmp_path, "a.gguf")
     (tmp_path / "b.gguf").write_bytes(b"b")
-    assert model_files.fingerprint(tmp_path, "a.gguf") == before
+    assert files.fingerprint(tmp_path, "a.gguf") == before
 
 
 # mini
@@ -248,7 +248,7 @@ def test_two_prepare_at_once(packages, monkeypatch):
 
 @pytest.mark.mini
 def test_mini_loads():
-    answering = backbone.load("mini", "none", device="cpu", dtype="float32")
+    answering = loading.load("mini", "none", device="cpu", dtype="float32")
     assert answering.source.fingerprint == f"{mini.SHA256}+none"
     (ids,) = answering.tokenizer.encode(["<eos>北京 </s>"])
     assert answering.tokenizer.eos not in ids

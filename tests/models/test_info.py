@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from b2ner_cli import backbone, model_files, model_info
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import files, loading
+from b2ner_cli.models import info as model_info
 from tests.internlm2 import BASE, FIXTURE, VARIANTS, random_adapter, random_model
 
 
@@ -23,7 +24,7 @@ def test_all_that_is_to_be_said():
     assert info.adapter.base == "internlm/internlm2_5-7b"
     assert (info.adapter.ranks, info.adapter.scalings) == ((4,), (2.0,))
     assert info.adapter.targets == ("w1", "w2", "w3", "wo", "wqkv")
-    source = model_files.locate(str(BASE), str(FIXTURE / "adapter_all"))
+    source = files.locate(str(BASE), str(FIXTURE / "adapter_all"))
     assert info.source.fingerprint == source.fingerprint
     assert "dtype float32: asked for" in info.reasons
     assert any("ends at token 2 or 510" in reason for reason in info.reasons)
@@ -37,7 +38,7 @@ def test_memory_is_what_the_loaded_model_takes(tmp_path, variant):
     model = random_model(tmp_path / "model", **VARIANTS[variant])
     info = describe(model)
     for dtype, name in (("float32", "float32"), ("bfloat16", "bfloat16 or float16")):
-        loaded = backbone.load(str(model), device="cpu", dtype=dtype).model
+        loaded = loading.load(str(model), device="cpu", dtype=dtype).model
         taken = sum(p.numel() * p.element_size() for p in loaded.parameters())
         assert info.sizes.memory[name] == taken
     assert info.sizes.parameters == sum(p.numel() for p in loaded.parameters())
@@ -46,10 +47,10 @@ def test_memory_is_what_the_loaded_model_takes(tmp_path, variant):
 @pytest.mark.parametrize(("load_in", "bits"), [("8bit", 8), ("4bit", 4)])
 def test_memory_of_fewer_bits(tmp_path, load_in, bits):
     pytest.importorskip("bitsandbytes")
-    from b2ner_cli import placement
+    from b2ner_cli.models import placement
 
     model = random_model(tmp_path / "model", hidden_size=128, num_key_value_heads=4)
-    network = backbone.load(str(model), device="cpu", dtype="bfloat16").model
+    network = loading.load(str(model), device="cpu", dtype="bfloat16").model
     placement.quantise(network, bits, torch.bfloat16)
     network.to("cpu")
     taken = 0
@@ -65,7 +66,7 @@ def test_released_sizes():
     # the published shapes; the 7B model counts 7.74 billion parameters
     from transformers import AutoModelForCausalLM
 
-    from b2ner_cli.internlm2 import InternLM2Config, register
+    from b2ner_cli.models.internlm2 import InternLM2Config, register
 
     register()
     shapes = {
@@ -110,7 +111,7 @@ def test_a_model_on_the_hub_is_described_without_its_weights(tmp_path, monkeypat
         patterns.append(wanted)
         return small
 
-    monkeypatch.setattr(model_files, "_download", download)
+    monkeypatch.setattr(files, "_download", download)
     info = describe("internlm/internlm2_5-7b")
     assert not any("safetensors" in pattern for wanted in patterns for pattern in wanted)
     assert info.stored == "not looked at"

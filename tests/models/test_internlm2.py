@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers
 
-from b2ner_cli import adapters, backbone, internlm2
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine import PackedEngine, PlainEngine
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.models import adapters, devices, internlm2, loading
 from tests.internlm2 import (
     BASE,
     FIXTURE,
@@ -33,9 +33,7 @@ def load():
 
     def loaded(model):
         if model not in known:
-            known[model] = backbone.load(
-                str(BASE), adapter_of(model), device="cpu", dtype="float32"
-            )
+            known[model] = loading.load(str(BASE), adapter_of(model), device="cpu", dtype="float32")
         return known[model]
 
     return loaded
@@ -108,12 +106,12 @@ def contiguous(fused, heads):
 def test_a_contiguous_split_is_told_apart(monkeypatch):
     monkeypatch.setattr(internlm2, "split_rows", contiguous)
     for model in MODELS:
-        wrong = backbone.load(str(BASE), adapter_of(model), device="cpu", dtype="float32")
+        wrong = loading.load(str(BASE), adapter_of(model), device="cpu", dtype="float32")
         assert distance(wrong.model, model, "short") > 1
 
 
 def test_only_the_adapter_split_contiguously_is_told_apart(load, monkeypatch):
-    network = backbone.load(str(BASE), "none", device="cpu", dtype="float32").model
+    network = loading.load(str(BASE), "none", device="cpu", dtype="float32").model
     monkeypatch.setattr(internlm2, "split_rows", contiguous)
     adapters.merge(network, FIXTURE / "adapter")
     assert distance(network, "adapter", "short") > 0.1
@@ -181,7 +179,7 @@ def test_a_prompt_in_parts_is_the_prompt_whole_with_a_space_before_texts(tmp_pat
     assert not proto.normalizer_spec.add_dummy_prefix
     proto.normalizer_spec.add_dummy_prefix = True
     (model / "tokenizer.model").write_bytes(proto.SerializeToString())
-    tokenizer = backbone.load(str(model), device="cpu", dtype="float32").tokenizer
+    tokenizer = loading.load(str(model), device="cpu", dtype="float32").tokenizer
     prefix, own = "Label Set: person, city \n\nText:", " Ann  met 暴雪 . \nAnswer:"
     apart = [*tokenizer.encode([prefix])[0], *tokenizer.encode([own], continued=True)[0]]
     assert [*tokenizer.bos, *apart] == tokenizer.hf(prefix + own)["input_ids"]
@@ -211,19 +209,19 @@ def test_code_beside_the_model_is_never_run(tmp_path):
     model = shutil.copytree(BASE, tmp_path / "model")
     for name in ("configuration", "modeling", "tokenization"):
         (model / f"{name}_internlm2.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')")
-    backbone.load(str(model), "none", device="cpu", dtype="float32")
+    loading.load(str(model), "none", device="cpu", dtype="float32")
     assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_loaded_is_saved_in_the_original_layout(tmp_path, variant):
     model = random_model(tmp_path / "model", **VARIANTS[variant])
-    network = backbone.load(str(model), device="cpu", dtype="float32").model
+    network = loading.load(str(model), device="cpu", dtype="float32").model
     network.save_pretrained(tmp_path / "saved")
     before, after = tensors_of(model), tensors_of(tmp_path / "saved")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    again = backbone.load(str(model), device="cpu", dtype="float32").model
+    again = loading.load(str(model), device="cpu", dtype="float32").model
     ids = case("base", "mid")["input_ids"]
     assert torch.equal(logits(again, ids), logits(network, ids))
 
@@ -269,7 +267,7 @@ def attention(tensors, config, ids):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_attention_of_every_variant_is_what_the_fused_weights_say(tmp_path, variant):
     model = random_model(tmp_path / "model", **VARIANTS[variant])
-    network = backbone.load(str(model), device="cpu", dtype="float32").model
+    network = loading.load(str(model), device="cpu", dtype="float32").model
     seen = []
     layer = network.model.layers[0].self_attn
     layer.register_forward_hook(lambda module, given, output: seen.append(output[0][0]))
@@ -329,7 +327,7 @@ def test_patterns_and_rank_stabilised_scaling(tmp_path, config):
 
 
 def check_merge(tmp_path, model, adapter):
-    loaded = backbone.load(str(model), str(adapter), device="cpu", dtype="float32")
+    loaded = loading.load(str(model), str(adapter), device="cpu", dtype="float32")
     loaded.model.save_pretrained(tmp_path / "merged")
     expected, changed = tensors_of(model), set()
     for update in adapters.read(adapter):
@@ -353,11 +351,11 @@ def test_the_fixtures_merged_weights_are_bitwise_the_originals(tmp_path, model):
 def test_one_rounding_from_any_storage_to_any_dtype(tmp_path, stored, wanted):
     model = random_model(tmp_path / "model", stored)
     adapter = random_adapter(tmp_path / "adapter", model)
-    loaded = backbone.load(str(model), str(adapter), device="cpu", dtype=wanted)
-    assert {p.dtype for p in loaded.model.parameters()} == {backbone.DTYPES[wanted]}
+    loaded = loading.load(str(model), str(adapter), device="cpu", dtype=wanted)
+    assert {p.dtype for p in loaded.model.parameters()} == {devices.DTYPES[wanted]}
     loaded.model.save_pretrained(tmp_path / "merged")
     expected = {name: tensor.float() for name, tensor in tensors_of(model).items()}
     for update in adapters.read(adapter):
         expected[f"{update.module}.weight"] += update.delta()
     for name, tensor in tensors_of(tmp_path / "merged").items():
-        assert torch.equal(tensor, expected[name].to(backbone.DTYPES[wanted])), name
+        assert torch.equal(tensor, expected[name].to(devices.DTYPES[wanted])), name

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from b2ner_cli import backbone
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import loading
 from tests.internlm2 import BASE, FIXTURE
 from tests.scripted import Shell
 
@@ -82,7 +82,7 @@ BAD = [
 def test_damage_is_named_with_what_to_do(model, name, spoil, message, hint):
     spoil(model / name)
     with pytest.raises(ModelError) as caught:
-        backbone.load(str(model), str(FIXTURE / "adapter"), device="cpu", dtype="float32")
+        loading.load(str(model), str(FIXTURE / "adapter"), device="cpu", dtype="float32")
     assert message in caught.value.message
     assert str(model) in caught.value.message
     assert hint in caught.value.hint
@@ -100,21 +100,21 @@ def test_weights_that_no_file_has(model):
     save_file(tensors, shard, metadata={"format": "pt"})
     assert "model.norm.weight" not in index
     with pytest.raises(ModelError, match=r"no weights for model\.norm\.weight"):
-        backbone.load(str(model), "none", device="cpu", dtype="float32")
+        loading.load(str(model), "none", device="cpu", dtype="float32")
 
 
 def test_weights_of_another_shape(model):
     config = json.loads((model / "config.json").read_text()) | {"num_key_value_heads": 1}
     (model / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"wqkv\.weight is \(128, 64\) in .*, but \(96, 64\)"):
-        backbone.load(str(model), "none", device="cpu", dtype="float32")
+        loading.load(str(model), "none", device="cpu", dtype="float32")
 
 
 def test_pickles_alone(tmp_path):
     model = shutil.copytree(BASE, tmp_path / "m", ignore=shutil.ignore_patterns("*.safetensors*"))
     torch.save({}, model / "pytorch_model-00001-of-00002.bin")
     with pytest.raises(ModelError, match=r"has only pytorch_model-00001-of-00002\.bin, a pickle"):
-        backbone.load(str(model), "none")
+        loading.load(str(model), "none")
 
 
 # the command line

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.convert_slow_tokenizer import import_protobuf
 
-from b2ner_cli import backbone, internlm2_tokenizer
 from b2ner_cli.errors import ModelError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import TEMPLATES, render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import internlm2_tokenizer
+from b2ner_cli.models.tokenizer import Tokenizer
+from b2ner_cli.prompts.rendering import TEMPLATES, render
 
-FIXTURE = Path(__file__).parent / "fixtures" / "internlm2_tiny"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "internlm2_tiny"
 REFERENCE = json.loads((FIXTURE / "reference.json").read_text())
 SCHEMA = import_protobuf()
 NORMAL = 1
@@ -50,9 +51,7 @@ def flag(name, value):
 
 
 def wrapped(hf):
-    return backbone.Tokenizer(
-        hf, (hf.bos_token_id,), hf.eos_token_id, (hf.eos_token_id,), hf.pad_token_id
-    )
+    return Tokenizer(hf, (hf.bos_token_id,), hf.eos_token_id, (hf.eos_token_id,), hf.pad_token_id)
 
 
 # equal to the reference

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters, backbone, model_files
 from b2ner_cli.errors import ModelError, UsageError
+from b2ner_cli.models import adapters, devices, files, loading
 from tests.tiny import tiny_adapter, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny_llama):
-    return backbone.load(str(tiny_llama), device="cpu", dtype="float32")
+    return loading.load(str(tiny_llama), device="cpu", dtype="float32")
 
 
 @pytest.fixture
@@ -32,32 +32,32 @@ def configure(directory, **values):
 
 
 def load(directory, adapter=None):
-    return backbone.load(str(directory), adapter, device="cpu", dtype="float32")
+    return loading.load(str(directory), adapter, device="cpu", dtype="float32")
 
 
 # choices
 
 
 def test_device_asked_for():
-    assert backbone.choose_device("cpu") == ("cpu", "device cpu: asked for")
+    assert devices.choose_device("cpu") == ("cpu", "device cpu: asked for")
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "mps", "CPU"])
 def test_unknown_device(device):
     with pytest.raises(UsageError, match="unknown device") as caught:
-        backbone.choose_device(device)
+        devices.choose_device(device)
     assert "cuda:N" in caught.value.hint
 
 
 def test_device_without_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    value, reason = backbone.choose_device("auto")
+    value, reason = devices.choose_device("auto")
     assert value == "cpu"
     assert "no CUDA device" in reason
     for device in ("cuda", "cuda:0", "cuda:x", "cudax", "cuda:-1", "cuda:²"):
         with pytest.raises(UsageError, match="0 CUDA devices here") as caught:
-            backbone.choose_device(device)
+            devices.choose_device(device)
         assert caught.value.hint == "try --device cpu"
 
 
@@ -65,16 +65,16 @@ def test_device_with_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a card")
-    assert backbone.choose_device("auto") == ("cuda:0", "device cuda:0: a card")
-    assert backbone.choose_device("cuda").value == "cuda:0"
-    assert backbone.choose_device("cuda:1").value == "cuda:1"
+    assert devices.choose_device("auto") == ("cuda:0", "device cuda:0: a card")
+    assert devices.choose_device("cuda").value == "cuda:0"
+    assert devices.choose_device("cuda:1").value == "cuda:1"
     with pytest.raises(UsageError, match="2 CUDA devices"):
-        backbone.choose_device("cuda:2")
+        devices.choose_device("cuda:2")
 
 
 def test_unknown_dtype():
     with pytest.raises(UsageError, match="'int8'") as caught:
-        backbone.choose_dtype("int8", "cpu")
+        devices.choose_dtype("int8", "cpu")
     assert "float32, bfloat16, float16" in caught.value.hint
 
 
@@ -90,17 +90,17 @@ def test_unknown_dtype():
 def test_dtype_on_a_cpu(monkeypatch, tiles, avx, vendor, dtype):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-    monkeypatch.setattr(backbone, "_cpu_vendor", lambda: vendor)
-    value, reason = backbone.choose_dtype("auto", "cpu")
+    monkeypatch.setattr(loading, "_cpu_vendor", lambda: vendor)
+    value, reason = devices.choose_dtype("auto", "cpu")
     assert value == dtype
     assert reason.startswith(f"dtype {dtype}: the CPU")
-    assert backbone.choose_dtype("float16", "cpu") == ("float16", "dtype float16: asked for")
+    assert devices.choose_dtype("float16", "cpu") == ("float16", "dtype float16: asked for")
 
 
 @pytest.mark.parametrize(("able", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_dtype_on_a_card(monkeypatch, able, dtype):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
-    value, reason = backbone.choose_dtype("auto", "cuda:0")
+    value, reason = devices.choose_dtype("auto", "cuda:0")
     assert value == dtype
     assert "the card" in reason
 
@@ -110,7 +110,7 @@ def test_dtype_on_a_card(monkeypatch, able, dtype):
 
 def test_load(loaded, tiny_llama):
     assert (loaded.device, loaded.dtype, loaded.context) == ("cpu", "float32", 2048)
-    assert loaded.source == model_files.locate(str(tiny_llama), None)
+    assert loaded.source == files.locate(str(tiny_llama), None)
     assert not loaded.model.training
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert [choice.value for choice in loaded.choices] == ["cpu", "float32"]
@@ -124,7 +124,7 @@ def test_adapter_is_merged_exactly_and_rounded_once(request, tmp_path, architect
     adapter = tiny_adapter(tmp_path / "adapter", directory)
     exact = load(directory, str(adapter)).model.state_dict()
     bare = load(directory).model.state_dict()
-    half = backbone.load(str(directory), str(adapter), device="cpu", dtype="bfloat16")
+    half = loading.load(str(directory), str(adapter), device="cpu", dtype="bfloat16")
     assert half.dtype == "bfloat16"
     assert half.model.dtype == half.model.config.dtype == torch.bfloat16
     names = {f"{update.module}.weight" for update in adapters.read(adapter)}
@@ -140,8 +140,8 @@ def test_merged_model_computes_like_one_stored_merged(request, tmp_path, archite
     adapter = tiny_adapter(tmp_path / "adapter", directory)
     load(directory, str(adapter)).model.save_pretrained(tmp_path / "merged")
     tiny_tokenizer().save_pretrained(tmp_path / "merged")
-    one = backbone.load(str(directory), str(adapter), device="cpu", dtype="bfloat16").model
-    other = backbone.load(str(tmp_path / "merged"), device="cpu", dtype="bfloat16").model
+    one = loading.load(str(directory), str(adapter), device="cpu", dtype="bfloat16").model
+    other = loading.load(str(tmp_path / "merged"), device="cpu", dtype="bfloat16").model
     # What is computed with, not logits: those depend on where in memory bfloat16 weights lie, too.
     weights, stored = dict(one.named_parameters()), dict(other.named_parameters())
     frequencies = {name: b for name, b in one.named_buffers() if name.endswith("inv_freq")}
@@ -157,14 +157,14 @@ def test_merged_model_computes_like_one_stored_merged(request, tmp_path, archite
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])
 def test_weights_stored_in_half_precision(model, tmp_path, wanted):
     adapter = tiny_adapter(tmp_path / "adapter", model)
-    backbone.load(str(model), device="cpu", dtype="bfloat16").model.save_pretrained(model)
+    loading.load(str(model), device="cpu", dtype="bfloat16").model.save_pretrained(model)
     assert json.loads((model / "config.json").read_text())["dtype"] == "bfloat16"
     stored = load_file(model / "model.safetensors")
-    merged = backbone.load(str(model), str(adapter), device="cpu", dtype=wanted).model.state_dict()
+    merged = loading.load(str(model), str(adapter), device="cpu", dtype=wanted).model.state_dict()
     for update in adapters.read(adapter):
         name = f"{update.module}.weight"
         expected = stored[name].float() + update.delta()
-        assert torch.equal(merged[name], expected.to(backbone.DTYPES[wanted]))
+        assert torch.equal(merged[name], expected.to(devices.DTYPES[wanted]))
 
 
 def test_several_stops(model):
@@ -303,7 +303,7 @@ def test_decode_leaves_control_tokens_out(loaded):
 
 
 def test_several_devices_are_named_one_by_one_or_all_at_once(monkeypatch):
-    choose = backbone.choose_devices
+    choose = devices.choose_devices
     assert choose("auto").value == "auto"
     assert choose("cuda:1").value == "cuda:1"  # whether it is there is seen when it is taken
     assert choose("cpu, cpu") == ("cpu,cpu", "devices cpu, cpu: asked for")
@@ -329,13 +329,13 @@ def test_several_devices_are_named_one_by_one_or_all_at_once(monkeypatch):
 def test_devices_that_cannot_share_a_run_are_refused(monkeypatch, device, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     with pytest.raises(UsageError, match=message):
-        backbone.choose_devices(device)
+        devices.choose_devices(device)
 
 
 def test_all_cards_of_none_and_several_where_one_is_needed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match="no CUDA devices here"):
-        backbone.choose_devices("cuda:all")
+        devices.choose_devices("cuda:all")
     for device in ("cpu,cpu", "cuda:all"):
         with pytest.raises(UsageError, match="one device is needed here"):
-            backbone.choose_device(device)
+            devices.choose_device(device)

@@ -5,17 +5,17 @@ import importlib.util
 import pytest
 import torch
 
-from b2ner_cli import backbone, placement
+from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.errors import ModelError, UsageError
-from b2ner_cli.prompts import Prompt
+from b2ner_cli.models import loading, placement
 from tests.internlm2 import BASE, FIXTURE, case, random_adapter, random_model
 
 ADAPTER = str(FIXTURE / "adapter_all")
 
 
 def load(**more):
-    return backbone.load(str(BASE), ADAPTER, dtype="float32", **more)
+    return loading.load(str(BASE), ADAPTER, dtype="float32", **more)
 
 
 @torch.inference_mode()
@@ -44,7 +44,7 @@ def test_options_that_cannot_be_used(options, message):
 def test_a_missing_library_is_named_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(placement.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs the bitsandbytes package") as caught:
-        backbone.load("/no/such/model", load_in="4bit")
+        loading.load("/no/such/model", load_in="4bit")
     assert "b2ner-cli[quantized]" in caught.value.hint
 
 
@@ -100,8 +100,8 @@ def test_fewer_bits_answer_nearly_the_same(tmp_path, load_in):
     model = random_model(tmp_path / "model", hidden_size=128, intermediate_size=192)
     adapter = random_adapter(tmp_path / "adapter", model)
     settings = {"device": "cpu", "dtype": "float32"}
-    full = backbone.load(str(model), str(adapter), **settings)
-    small = backbone.load(str(model), str(adapter), **settings, load_in=load_in)
+    full = loading.load(str(model), str(adapter), **settings)
+    small = loading.load(str(model), str(adapter), **settings, load_in=load_in)
     assert small.dtype == f"float32-{load_in}"
     assert any(f"14 linear layers stored in {load_in}" in c.reason for c in small.choices)
     one, other = logits(small.model).flatten(), logits(full.model).flatten()
@@ -117,8 +117,8 @@ def test_fewer_bits_answer_nearly_the_same(tmp_path, load_in):
 def test_biases_stay(tmp_path, bits):
     pytest.importorskip("bitsandbytes")
     model = random_model(tmp_path / "model", bias=True, rope_scaling=None, intermediate_size=192)
-    full = backbone.load(str(model), device="cpu", dtype="float32").model
-    small = backbone.load(str(model), device="cpu", dtype="float32", load_in=f"{bits}bit").model
+    full = loading.load(str(model), device="cpu", dtype="float32").model
+    small = loading.load(str(model), device="cpu", dtype="float32", load_in=f"{bits}bit").model
     for one, other in zip(full.model.layers, small.model.layers, strict=True):
         assert torch.equal(one.self_attn.q_proj.bias, other.self_attn.q_proj.bias.float())
         assert other.self_attn.q_proj.weight.dtype in (torch.int8, torch.uint8)
@@ -126,7 +126,7 @@ def test_biases_stay(tmp_path, bits):
 
 
 def test_the_extra_is_what_the_hint_says():
-    from tests.test_readme import ROOT
+    from tests.docs.test_pages import ROOT
 
     assert "\nquantized = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert importlib.util.find_spec("accelerate") is not None

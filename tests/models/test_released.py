@@ -8,8 +8,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from b2ner_cli import backbone, mini, model_files, released
 from b2ner_cli.errors import ModelError
+from b2ner_cli.models import files, loading, mini, released, tokenizer
 from tests.internlm2 import BASE, FIXTURE
 from tests.tiny import tiny_adapter
 
@@ -38,7 +38,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_a_released_name_is_a_pair_at_pinned_revisions(hub):
-    source = model_files.locate("internlm2.5-7b", None)
+    source = files.locate("internlm2.5-7b", None)
     pins = released.RELEASED["internlm2.5-7b"]
     assert sorted(hub) == sorted([(BASE_7B, SHA), (ADAPTER_7B, pins.adapter.revision)])
     assert source.name == "internlm2.5-7b"
@@ -50,19 +50,19 @@ def test_a_released_name_is_a_pair_at_pinned_revisions(hub):
 
 
 def test_revisions_can_be_chosen(hub):
-    model_files.locate("internlm2.5-7b", "none", "main")
+    files.locate("internlm2.5-7b", "none", "main")
     assert hub == [(BASE_7B, "main")]
     hub.clear()
-    model_files.locate("internlm2.5-7b", "me/lora@v2", "main")
+    files.locate("internlm2.5-7b", "me/lora@v2", "main")
     assert sorted(hub) == [(BASE_7B, "main"), ("me/lora", "v2")]
     hub.clear()
-    model_files.locate(f"{BASE_7B}@other", "none")
+    files.locate(f"{BASE_7B}@other", "none")
     assert hub == [(BASE_7B, "other")]
     hub.clear()
-    model_files.locate(str(BASE), "me/lora", "v3")  # a model that is here has no revision
+    files.locate(str(BASE), "me/lora", "v3")  # a model that is here has no revision
     assert hub == [("me/lora", "v3")]
     hub.clear()
-    model_files.locate(BASE_7B, "none")
+    files.locate(BASE_7B, "none")
     assert hub == [(BASE_7B, SHA)]
 
 
@@ -75,17 +75,17 @@ def test_pins_are_whole(pair):
 
 
 def test_an_adapter_alone_brings_its_base(hub, tmp_path):
-    source = model_files.locate(None, "me/lora")
+    source = files.locate(None, "me/lora")
     assert (source.name, source.directory.name) == (BASE_7B, "internlm2_5-7b")
     assert hub == [("me/lora", None), (BASE_7B, SHA)]
     assert f"model {BASE_7B}: named by adapter me/lora" in source.reasons
-    loaded = backbone.load(None, "me/lora", device="cpu", dtype="float32")
+    loaded = loading.load(None, "me/lora", device="cpu", dtype="float32")
     assert loaded.model.config.num_hidden_layers == 2
 
 
 def test_adapters_bases_of_other_kinds(tmp_path, tiny_llama, monkeypatch):
     adapter = tiny_adapter(tmp_path / "adapter", tiny_llama)
-    assert model_files.locate(None, str(adapter)).directory == tiny_llama  # a path, as peft has it
+    assert files.locate(None, str(adapter)).directory == tiny_llama  # a path, as peft has it
 
     def name(base):
         config = json.loads((adapter / "adapter_config.json").read_text())
@@ -95,21 +95,21 @@ def test_adapters_bases_of_other_kinds(tmp_path, tiny_llama, monkeypatch):
     monkeypatch.setattr(mini, "directory", lambda: tiny_llama)
     for base in ("mini", "google/gemma-3-270m"):
         name(base)
-        assert model_files.locate(None, str(adapter)).name == "mini"
+        assert files.locate(None, str(adapter)).name == "mini"
     name(None)
     with pytest.raises(ModelError, match="does not say which model it is for") as caught:
-        model_files.locate(None, str(adapter))
+        files.locate(None, str(adapter))
     assert caught.value.hint == "give --model"
     name("/data/llama")
     with pytest.raises(ModelError, match="is for /data/llama, which is not here") as caught:
-        model_files.locate(None, str(adapter))
+        files.locate(None, str(adapter))
     assert "--model DIR" in caught.value.hint
 
 
 def test_nothing_named_is_mini(monkeypatch, tiny_llama):
     monkeypatch.setattr(mini, "directory", lambda: tiny_llama)
-    assert model_files.locate(None, None) == model_files.locate("mini", None)
-    assert model_files.locate(None, "none") == model_files.locate("mini", "none")
+    assert files.locate(None, None) == files.locate("mini", None)
+    assert files.locate(None, "none") == files.locate("mini", "none")
 
 
 @pytest.mark.parametrize("place", [BASE_7B, "internlm2_5-7b"])
@@ -117,7 +117,7 @@ def test_local_directories_stand_in_for_the_hub(tmp_path, monkeypatch, hub, plac
     monkeypatch.setenv("B2NER_MODELS", str(tmp_path / "models"))
     shutil.copytree(BASE, tmp_path / "models" / place)
     shutil.copytree(FIXTURE / "adapter", tmp_path / "models" / ADAPTER_7B)
-    source = model_files.locate("internlm2.5-7b", None)
+    source = files.locate("internlm2.5-7b", None)
     assert hub == []
     assert source.directory == tmp_path / "models" / place
     assert source.adapter == tmp_path / "models" / ADAPTER_7B
@@ -131,19 +131,19 @@ def test_the_cache_of_the_hub_is_used_without_a_network(tmp_path, monkeypatch):
         store = tmp_path / f"models--{name.replace('/', '--')}"
         shutil.copytree(folder, store / "snapshots" / revision)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    loaded = backbone.load("internlm2.5-7b", device="cpu", dtype="float32")
+    loaded = loading.load("internlm2.5-7b", device="cpu", dtype="float32")
     assert loaded.source.directory.name == SHA
     assert loaded.source.adapter is not None
     with pytest.raises(ModelError, match=r"cannot get model .* at main from the hub") as caught:
-        model_files.locate("internlm2.5-7b", "none", "main")
+        files.locate("internlm2.5-7b", "none", "main")
     assert "internlm2-20b" in caught.value.hint
 
 
 def test_small_files_alone(hub):
-    source = model_files.locate("internlm2.5-7b", "none", weights=False)
+    source = files.locate("internlm2.5-7b", "none", weights=False)
     assert source.fingerprint == ""
     assert not list(source.directory.glob("*.safetensors"))
-    assert len(backbone.load_tokenizer(source).hf) >= 512
+    assert len(tokenizer.load_tokenizer(source).hf) >= 512
 
 
 # doubts
@@ -152,7 +152,7 @@ def test_small_files_alone(hub):
 def warnings_of(caplog, model, adapter):
     caplog.clear()
     with caplog.at_level(logging.WARNING, "b2ner"):
-        backbone.load(str(model), str(adapter), device="cpu", dtype="float32")
+        loading.load(str(model), str(adapter), device="cpu", dtype="float32")
     return [record.message for record in caplog.records]
 
 
@@ -198,5 +198,5 @@ def test_another_vocabulary(caplog, model, tmp_path):
 def test_names_are_names_whatever_lies_about(tmp_path, monkeypatch, hub):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(BASE, tmp_path / "internlm2.5-7b")
-    assert model_files.locate("internlm2.5-7b", "none").directory != Path("internlm2.5-7b")
-    assert model_files.locate("./internlm2.5-7b", None).adapter is None
+    assert files.locate("internlm2.5-7b", "none").directory != Path("internlm2.5-7b")
+    assert files.locate("./internlm2.5-7b", None).adapter is None

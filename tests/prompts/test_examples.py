@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from b2ner_cli.document import Document, Mention
+from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.errors import InputError
-from b2ner_cli.examples import read_examples
-from b2ner_cli.labels import LabelSet, read_descriptions
-from b2ner_cli.prompts import Example, Form
-from b2ner_cli.tagging import Options, questions, tag
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.labels.reading import read_descriptions
+from b2ner_cli.prompts.examples import read_examples
+from b2ner_cli.prompts.rendering import Example, Form
+from b2ner_cli.tagging.loop import Options, questions, tag
 from tests.scripted import ScriptedEngine, Shell
 
 PERSON = LabelSet(("person",))

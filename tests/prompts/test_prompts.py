@@ -8,13 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b2ner_cli.document import Completion, Mention
+from b2ner_cli.core.document import Mention
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.language import LANGUAGES
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LANGUAGES, LabelSet
-from b2ner_cli.prompts import Example, Form, answer, check, parse, render
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts.parsing import parse
+from b2ner_cli.prompts.rendering import Example, Form, answer, check, render
 
 REFERENCE = json.loads(
-    (Path(__file__).parent / "fixtures" / "instruction_config_ml.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "fixtures" / "instruction_config_ml.json").read_text(
+        encoding="utf-8"
+    )
 )
 ANSWER_WORDS = {
     "en": "Answer:",

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from b2ner_cli.core.tasks import TASKS, as_task
 from b2ner_cli.errors import UsageError
-from b2ner_cli.templates import TASKS, TEMPLATES, as_task, template
+from b2ner_cli.prompts.templates import TEMPLATES, template
 
 REFERENCE = json.loads(
-    (Path(__file__).parent / "fixtures" / "instruction_config_ml.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "fixtures" / "instruction_config_ml.json").read_text(
+        encoding="utf-8"
+    )
 )
 WORDS = {"en": "Answer:", "zh": "答案:", "de": "Antwort:", "nl": "Antwoord:", "es": "Respuesta:"}
 FORMS = [

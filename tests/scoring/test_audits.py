@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from b2ner_cli.answer_pairs import answer_pairs
-from b2ner_cli.audits import Audits, catching
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.paper_metric import paper_items
-from b2ner_cli.sides import Reading
+from b2ner_cli.scoring.answer_pairs import answer_pairs
+from b2ner_cli.scoring.audits import Audits, catching
+from b2ner_cli.scoring.paper_metric import paper_items
+from b2ner_cli.scoring.sides import Reading
 
 RECORD = PredictionRecord(
     "NER",

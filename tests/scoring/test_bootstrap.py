@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from b2ner_cli.bootstrap import intervals
-from b2ner_cli.evaluation import DataSet, Tally
+from b2ner_cli.scoring.bootstrap import intervals
+from b2ner_cli.scoring.counts import DataSet, Tally
 
 ONE, TWO = DataSet("one", "NER", "en"), DataSet("two", "NER", "en")
 

@@ -7,10 +7,10 @@ from seqscore.model import Mention as OracleMention
 from seqscore.model import Span as OracleSpan
 from seqscore.scoring import ClassificationScore, score_sequence_mentions
 
-from b2ner_cli.document import Entity
-from b2ner_cli.error_classes import Strange
-from b2ner_cli.evaluation import Counts, DataSet, Scores, Tally, averages, macro, span_items
-from b2ner_cli.paper_metric import paper_items
+from b2ner_cli.core.document import Entity
+from b2ner_cli.scoring.counts import Counts, DataSet, Scores, Tally, averages, macro, span_items
+from b2ner_cli.scoring.error_classes import Strange
+from b2ner_cli.scoring.paper_metric import paper_items
 
 COUNTED = [
     (" person: Bob; person: Bob", "person: Bob", Counts(1, 0, 0)),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.error_classes import (
+from b2ner_cli.scoring.error_classes import (
     CLASSES,
     Errors,
     Strange,
@@ -12,7 +12,7 @@ from b2ner_cli.error_classes import (
     piece_errors,
     span_errors,
 )
-from b2ner_cli.paper_metric import paper_items
+from b2ner_cli.scoring.paper_metric import paper_items
 
 LABELS = st.sampled_from("abc")
 SPANS = st.tuples(LABELS, st.integers(0, 8), st.integers(1, 4)).map(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.paper_metric import normalise, paper_items, split_commas
+from b2ner_cli.scoring.paper_metric import normalise, paper_items, split_commas
 
 # What the authors' evaluator really gave for these inputs.
 NORMALISED = [

@@ -2,7 +2,7 @@ import pytest
 
 from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
-from b2ner_cli.run_folders import Run, find_runs
+from b2ner_cli.scoring.prediction_folders import Run, find_runs
 
 
 def predictions(*folders):

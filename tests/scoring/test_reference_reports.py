@@ -2,10 +2,10 @@ import csv
 
 import pytest
 
-from b2ner_cli.evaluation import Counts, DataSet, Scores
-from b2ner_cli.reports import summary, write_steps, write_tables
-from b2ner_cli.scoring import DataSetReport, Report
-from b2ner_cli.sides import Audit
+from b2ner_cli.scoring.counts import Counts, DataSet, Scores
+from b2ner_cli.scoring.reference_reports import summary, write_steps, write_tables
+from b2ner_cli.scoring.report import DataSetReport, Report
+from b2ner_cli.scoring.sides import Audit
 
 B, A = DataSet("b", "NER", "en"), DataSet("A", "NER", "en")
 ZH, LEFT_OUT = DataSet("x", "NER", "zh"), DataSet("math-junior", "NER", "zh")

@@ -5,8 +5,8 @@ import pytest
 
 from b2ner_cli.errors import B2nerError, InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
-from b2ner_cli.score_tables import table_rows
-from b2ner_cli.scoring import evaluate
+from b2ner_cli.scoring.report import evaluate
+from b2ner_cli.scoring.tables import table_rows
 
 PROMPT = "Find them. \nLabel Set: person, city, organization -> company \n\nText: {} \nAnswer:"
 

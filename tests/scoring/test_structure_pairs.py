@@ -5,8 +5,8 @@ import json
 import pytest
 
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.label_map import LabelMap
-from b2ner_cli.scoring import Job, score
+from b2ner_cli.labels.label_map import LabelMap
+from b2ner_cli.scoring.report import Job, score
 from tests.scripted import ScriptedEngine, Shell
 
 TEXT = "Emma was written by Jane Austen ; Jane Austen lived in Bath ."

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.score_tables import error_rows, side_by_side, table_rows, write_confusion
-from b2ner_cli.scoring import Job, score
+from b2ner_cli.scoring.report import Job, score
+from b2ner_cli.scoring.tables import error_rows, side_by_side, table_rows, write_confusion
 
 RECORD = PredictionRecord(
     "NER",

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli import cache as module
-from b2ner_cli.cache import Cache, cache_directory, key
-from b2ner_cli.document import Completion
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.paths import cache_directory
+from b2ner_cli.tagging import answer_cache as module
+from b2ner_cli.tagging.answer_cache import Cache, key
 
 ANSWER = Completion("person: Ann", (-0.1, -0.25), (7, 11), "eos", 42)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def keys(count, name="k"):
@@ -239,8 +240,8 @@ def test_answers_wait_while_another_process_writes(tmp_path, caplog):
 WRITER = """
 import sys, time
 from pathlib import Path
-from b2ner_cli.cache import Cache, key
-from b2ner_cli.document import Completion
+from b2ner_cli.core.engine import Completion
+from b2ner_cli.tagging.answer_cache import Cache, key
 path, name, rounds, wait = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 with Cache.open(path) as cache:
     for number in range(rounds):

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli import planning, tagging
-from b2ner_cli.cache import Cache
-from b2ner_cli.document import BadRecord, Document, Mention, Result
+from b2ner_cli.core.document import BadRecord, Document, Mention, Result
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.prompts import NONE
-from b2ner_cli.tagger import Tagger
-from b2ner_cli.tagging import Options, tag, with_labels
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts.rendering import NONE
+from b2ner_cli.tagging import loop, planning
+from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging.loop import Options, tag, with_labels
+from b2ner_cli.tagging.tagger import Tagger
 from tests.scripted import ScriptedEngine, asked
 
 PERSON = LabelSet(("person",))
@@ -155,7 +155,8 @@ def test_many_labels_are_asked_in_groups_of_one_order():
 
 
 def _prompts_of(engine):
-    from b2ner_cli.prompts import TEMPLATES, Prompt
+    from b2ner_cli.core.engine import Prompt
+    from b2ner_cli.prompts.rendering import TEMPLATES
 
     marker = TEMPLATES["en"].labels + TEMPLATES["en"].text
     for text in asked_texts(engine):
@@ -379,7 +380,7 @@ def test_windows_hold_a_bounded_number_of_characters():
 
 
 def test_memory_stays_flat_however_many_documents_and_label_sets_there_are(monkeypatch):
-    monkeypatch.setattr(tagging, "_SETS", 100)
+    monkeypatch.setattr(loop, "_SETS", 100)
     monkeypatch.setattr(planning, "_SETS", 100)
 
     labelled = (document(number, labels=("person", f"kind {number}")) for number in range(3100))
@@ -421,7 +422,7 @@ def test_a_live_stream_that_pauses_is_answered_without_waiting_for_its_end():
 
 
 def test_a_live_stream_that_trickles_is_answered_in_time(monkeypatch):
-    monkeypatch.setattr(tagging, "_PATIENCE", 0.2)
+    monkeypatch.setattr(loop, "_PATIENCE", 0.2)
 
     def trickling():
         for number in range(30):

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from b2ner_cli import attention
 from b2ner_cli.errors import ModelError
-from b2ner_cli.training_attention import (
+from b2ner_cli.models import attention
+from b2ner_cli.training.attention import (
     Layout,
     Segment,
     _grouped_attention,

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli.corpus import Asking, Pick, bundles
-from b2ner_cli.document import Document, Mention
+from b2ner_cli.core.document import Document, Mention
+from b2ner_cli.core.language import Language
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels import LabelSet, Language
-from b2ner_cli.variation import Variation, disturb, other_names, rename, some
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.labels.synonyms import other_names
+from b2ner_cli.training.augmentation import Variation, disturb, rename, some
+from b2ner_cli.training.groups import Asking, bundles
+from b2ner_cli.training.selection import Pick
 
 TEXT = "Ann Lee met Bob in Rome . Ann Lee went on to Paris ."
 MENTIONS = (

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import adapters, averaging
 from b2ner_cli.errors import ModelError, OutputError, UsageError
+from b2ner_cli.models import adapters
+from b2ner_cli.training import averaging
 
 SIZES = {"model.layers.0.mlp.up_proj": (24, 16), "model.layers.1.mlp.down_proj": (16, 24)}
 

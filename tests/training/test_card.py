@@ -1,6 +1,6 @@
 """Cards of adapters, and where the data of a set came from."""
 
-from b2ner_cli.adapter_card import card, read_sources
+from b2ner_cli.training.card import card, read_sources
 
 RECORD = {
     "b2ner": "0.1.0",

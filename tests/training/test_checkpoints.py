@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import checkpoints, training_folder
 from b2ner_cli.errors import B2nerError, OutputError
-from tests.test_training import run, state
+from b2ner_cli.training import checkpoints, run_folder
+from tests.training.test_loop import run, state
 
 FILE = "state.safetensors"
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -156,7 +156,7 @@ def test_interrupted_while_a_checkpoint_is_written(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.test_training import run
+from tests.training.test_loop import run
 
 def kill(progress):
     if progress.step == 5:
@@ -246,14 +246,14 @@ def test_no_room_for_the_adapter(undisturbed, tiny_llama, tmp_path, monkeypatch)
 def test_no_room_for_a_line_of_the_log(tmp_path):
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="no space left on device") as caught:
-        training_folder.append(tmp_path / "log.jsonl", "{}")
+        run_folder.append(tmp_path / "log.jsonl", "{}")
     assert str(tmp_path) in caught.value.message
     assert "--resume" in caught.value.hint
 
 
 def test_text_is_written_whole_or_left(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
-    training_folder.write_text(path, "old")
+    run_folder.write_text(path, "old")
 
     def fail(self, *arguments, **more):
         with self.open("w") as stream:
@@ -263,6 +263,6 @@ def test_text_is_written_whole_or_left(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(type(path), "write_text", fail)
         with pytest.raises(OutputError, match="cannot write to"):
-            training_folder.write_text(path, "new")
+            run_folder.write_text(path, "new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]

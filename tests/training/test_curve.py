@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2ner_cli import curve
+from b2ner_cli.training import curve
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 

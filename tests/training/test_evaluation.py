@@ -7,13 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from b2ner_cli import run_folders, runs, scoring, training_eval
 from b2ner_cli.errors import DataError, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
-from b2ner_cli.recipes import Recipe
-from b2ner_cli.training_eval import EvalData
-from b2ner_cli.training_run import TrainJob, run
-from tests.test_corpus import row, write
+from b2ner_cli.scoring import prediction_folders
+from b2ner_cli.scoring import report as scoring
+from b2ner_cli.tagging import predict_run, tag_run
+from b2ner_cli.training import evaluation
+from b2ner_cli.training.evaluation import EvalData
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.run import TrainJob, run
+from tests.training.test_groups import row, write
 
 RECIPE = Recipe(
     rank=2, alpha=4, dropout=0.1, batch=2, group=2, candidates=60, dtype="float32", epochs=2.5,
@@ -57,7 +60,7 @@ def weights(out):
 
 def test_predictions_of_each_epoch_are_what_eval_reads(evaluated):
     out, _ = evaluated
-    (found,) = run_folders.find_runs([out])
+    (found,) = prediction_folders.find_runs([out])
     assert list(found.steps) == ["eval-2", "eval-4", "eval-5"]
     for folder in found.steps.values():
         lines = (folder / FILE_NAME).read_text().splitlines()
@@ -108,7 +111,7 @@ def test_a_resumed_run_does_not_do_it_twice(evaluated, job, tmp_path, monkeypatc
         pass
 
     done = []
-    predict, job = runs.predict, replace(job, out=tmp_path)
+    predict, job = predict_run.predict, replace(job, out=tmp_path)
 
     def counted(asked, ledger):
         if killed == "in it" and not done:
@@ -121,7 +124,7 @@ def test_a_resumed_run_does_not_do_it_twice(evaluated, job, tmp_path, monkeypatc
         if (step, killed) in ((2, "before it"), (3, "after it")):
             raise Killed
 
-    monkeypatch.setattr(runs, "predict", counted)
+    monkeypatch.setattr(tag_run, "predict", counted)
     with pytest.raises(Killed):
         run(job, show)
     steps = []
@@ -150,7 +153,7 @@ def test_scores_at_the_end_stand_beside_them(evaluated, data, job, tmp_path):
             job, out=tmp_path, recipe=recipe, heldout=data, evaluation=EvalData(data, "test", 1)
         )
     )
-    (found,) = run_folders.find_runs([tmp_path])
+    (found,) = prediction_folders.find_runs([tmp_path])
     assert list(found.steps) == ["eval-1"]
     assert found.note.endswith("steps are scored; left out: heldout")
     assert len((tmp_path / "eval-1" / FILE_NAME).read_text().splitlines()) == 1
@@ -173,4 +176,4 @@ def test_the_collector_gets_back_what_a_prediction_froze(evaluated):
     import gc
 
     assert gc.get_freeze_count() == 0
-    assert training_eval.scores_in(evaluated[0] / "eval-5")["averages"]
+    assert evaluation.scores_in(evaluated[0] / "eval-5")["averages"]

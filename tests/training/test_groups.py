@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 
-from b2ner_cli.corpus import Asking, Caps, Pick, Showing, bundles, choose, count_bundles
-from b2ner_cli.document import Document, Mention
+from b2ner_cli.core.document import Document, Mention
+from b2ner_cli.datasets.balance import Caps
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.prompts import Example
-from b2ner_cli.variation import Variation
+from b2ner_cli.prompts.rendering import Example
+from b2ner_cli.training.augmentation import Variation
+from b2ner_cli.training.groups import Asking, Showing, bundles, count_bundles
+from b2ner_cli.training.selection import Pick, choose
 
 
 def group(*asked):

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from b2ner_cli import training_log
 from b2ner_cli.errors import UsageError
-from b2ner_cli.recipes import Recipe
-from b2ner_cli.training_run import TrainJob, run
-from tests.test_corpus import row, write
+from b2ner_cli.training import log as training_log
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.run import TrainJob, run
+from tests.training.test_groups import row, write
 
 LINE = {"step": 3, "steps": 6, "loss": 0.5, "documents": 12, "seconds": 4.0, "learning_rate": 1e-3}
 

@@ -11,12 +11,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from b2ner_cli import checkpoints
-from b2ner_cli.corpus import Pick
-from b2ner_cli.document import Document, Mention
+from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.recipes import Recipe
-from b2ner_cli.training import Setup, ahead, train, warm_cosine
+from b2ner_cli.training import checkpoints
+from b2ner_cli.training.loop import Setup, ahead, train, warm_cosine
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.selection import Pick
 from tests.tiny import tiny_adapter, tiny_model
 
 RECIPE = {

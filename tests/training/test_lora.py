@@ -5,13 +5,14 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from b2ner_cli import backbone, lora
 from b2ner_cli.errors import ModelError, UsageError
-from b2ner_cli.model_files import locate
-from b2ner_cli.recipes import Recipe
+from b2ner_cli.models import loading
+from b2ner_cli.models.files import locate
+from b2ner_cli.training import lora
+from b2ner_cli.training.recipes import Recipe
 from tests.internlm2 import BASE
-from tests.test_training import picks, run
 from tests.tiny import tiny_adapter, tiny_config, tiny_model
+from tests.training.test_loop import picks, run
 
 
 class Named(torch.nn.Module):
@@ -55,7 +56,7 @@ def test_attention_of_real_architectures(architecture):
 
 
 def test_attention_of_internlm2_which_is_split_while_loading():
-    network, _ = backbone.load_parts(locate(str(BASE), "none"), torch.float32)
+    network, _ = loading.load_parts(locate(str(BASE), "none"), torch.float32)
     assert lora.targets(network, ["attention"]) == ["q_proj", "k_proj", "v_proj"]
 
 
@@ -100,7 +101,7 @@ def test_a_model_that_no_lora_can_be_put_on_is_refused(config):
 def test_a_stage_must_train_the_layers_of_the_adapter_it_starts_from(tmp_path):
     model = tiny_model(tmp_path / "model")
     start = tiny_adapter(tmp_path / "start", model)
-    network, _ = backbone.load_parts(locate(str(model), "none"), torch.float32)
+    network, _ = loading.load_parts(locate(str(model), "none"), torch.float32)
     with pytest.raises(ModelError, match="does not fit") as caught:
         lora.put_on(network, Recipe(rank=4, target="attention"), start)
     assert "target=attention with first_layer=0 leaves out" in caught.value.hint

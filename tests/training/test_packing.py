@@ -7,12 +7,15 @@ import peft
 import pytest
 import torch
 
-from b2ner_cli import backbone, model_files, prompts, training_attention
-from b2ner_cli.corpus import Asking, Group, Pick
-from b2ner_cli.document import Document, Mention
-from b2ner_cli.labels import LabelSet
-from b2ner_cli.output_head import logits_of
-from b2ner_cli.packing import AnswerLoss, Schedule, collate, pack
+from b2ner_cli.core.document import Document, Mention
+from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.models import files, loading
+from b2ner_cli.models.output_head import logits_of
+from b2ner_cli.prompts import rendering
+from b2ner_cli.training import attention as training_attention
+from b2ner_cli.training.groups import Asking, Group
+from b2ner_cli.training.packing import AnswerLoss, Schedule, collate, pack
+from b2ner_cli.training.selection import Pick
 from tests.tiny import VOCABULARY, tiny_model
 
 GROUPS = [
@@ -34,7 +37,7 @@ GROUPS = [
 def adapted(request, tmp_path_factory):
     """A tiny model with a LoRA in double precision, and its tokenizer."""
     directory = tiny_model(tmp_path_factory.mktemp("model"), request.param)
-    loaded = backbone.load(str(directory), "none", device="cpu", dtype="float32")
+    loaded = loading.load(str(directory), "none", device="cpu", dtype="float32")
     torch.manual_seed(3)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False
@@ -59,7 +62,7 @@ def answer_loss(request, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
-    return backbone.load_parts(model_files.locate(str(tiny_llama), "none"), torch.float32)[1]
+    return loading.load_parts(files.locate(str(tiny_llama), "none"), torch.float32)[1]
 
 
 def batch_of(groups, tokenizer):
@@ -73,8 +76,8 @@ def one_by_one(network, groups, tokenizer, attention="eager"):
     total, count = torch.zeros((), dtype=torch.double), 0
     for group in groups:
         for text, mentions in zip(group.texts, group.targets, strict=True):
-            asked = prompts.render(group.labels, text, group.language)
-            answer = prompts.answer(mentions)
+            asked = rendering.render(group.labels, text, group.language)
+            answer = rendering.answer(mentions)
             prefix, own, said = tokenizer.encode([asked.prefix, asked.own, answer])
             prompt = [*tokenizer.bos, *prefix, *own]
             targets = torch.tensor([*said, tokenizer.eos])
@@ -137,7 +140,7 @@ def test_a_neighbour_changes_nothing(adapted):
 def test_row_by_construction(tokenizer):
     (group, _) = GROUPS
     row = pack([group], tokenizer, 1000)
-    asked = [prompts.render(group.labels, text, "en") for text in group.texts]
+    asked = [rendering.render(group.labels, text, "en") for text in group.texts]
     prefix = [1, *tokenizer.encode([asked[0].prefix])[0]]
     assert row.ids[: len(prefix)] == prefix
     assert row.positions[: len(prefix)] == list(range(len(prefix)))
@@ -146,7 +149,7 @@ def test_row_by_construction(tokenizer):
     for number, (prompt, mentions) in enumerate(zip(asked, group.targets, strict=True), 1):
         places = [i for i, segment in enumerate(row.segments) if segment == number]
         own = tokenizer.encode([prompt.own])[0]
-        answer = tokenizer.encode([prompts.answer(mentions)])[0]
+        answer = tokenizer.encode([rendering.answer(mentions)])[0]
         assert [row.ids[i] for i in places] == own + answer
         assert [row.positions[i] for i in places] == [
             len(prefix) + i for i in range(len(own + answer))
@@ -211,7 +214,7 @@ def test_candidates_estimate_the_full_loss(adapted):
 
 def test_logits_of_some_tokens_are_capped_like_those_of_all(tmp_path):
     directory = tiny_model(tmp_path, "gemma3", final_logit_softcapping=2.0)
-    model = backbone.load(str(directory), "none", device="cpu", dtype="float32").model
+    model = loading.load(str(directory), "none", device="cpu", dtype="float32").model
     ids = torch.arange(5, 12)[None]
     with torch.no_grad():
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[0]

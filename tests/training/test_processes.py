@@ -16,11 +16,11 @@ import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from b2ner_cli import training
 from b2ner_cli.errors import UsageError
-from tests.test_corpus import row, write
+from b2ner_cli.training import loop
+from tests.training.test_groups import row, write
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("batch=8", "group=2", "rank=2", "candidates=60", "learning_rate=1e-2", "dtype=float32")
 
 
@@ -109,8 +109,8 @@ def test_two_processes_train_one_adapter(data, tiny_llama, tmp_path, alone):
 
 LITTLE = """
 import os, sys
-from b2ner_cli import cli
-from b2ner_cli.packing import AnswerLoss
+from b2ner_cli.cli import app
+from b2ner_cli.training.packing import AnswerLoss
 
 whole = AnswerLoss.forward
 
@@ -120,7 +120,7 @@ def forward(self, batch, seed):
     return whole(self, batch, seed)
 
 AnswerLoss.forward = forward
-cli.main()
+app.main()
 """
 
 
@@ -145,8 +145,8 @@ def test_a_mistake_ends_all_processes(data, tiny_llama, tmp_path):
 @pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
 def test_a_split_model_is_refused(monkeypatch, kind):
     monkeypatch.setattr(
-        training, "Accelerator", lambda **options: SimpleNamespace(distributed_type=kind)
+        loop, "Accelerator", lambda **options: SimpleNamespace(distributed_type=kind)
     )
     with pytest.raises(UsageError, match=f"set up for {kind.value}") as caught:
-        training._accelerator("cpu", "float32")
+        loop._accelerator("cpu", "float32")
     assert "without FSDP" in caught.value.hint

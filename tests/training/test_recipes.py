@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from b2ner_cli.corpus import Caps, balanced
+from b2ner_cli.datasets.balance import Caps, balanced
 from b2ner_cli.errors import UsageError
-from b2ner_cli.recipes import RECIPES, Recipe, read_recipe
+from b2ner_cli.training.recipes import RECIPES, Recipe, read_recipe
 
 
 def test_settings_win_over_file_and_file_over_recipe(tmp_path):
@@ -115,7 +115,7 @@ def test_exact_reference_differs_where_the_readme_says():
         assert changed == {
             "group": (4, 1), "mean_over": (0, mean_over), "nearby": (8, 0), "redraw": (True, False),
         }  # fmt: skip
-        readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+        readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
         for key in changed:
             assert f"| `{key}` |" in readme
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from b2ner_cli import training_folder
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
-from b2ner_cli.recipes import Recipe
-from b2ner_cli.training_run import TrainJob, run
-from tests.test_corpus import row, write
-from tests.test_curve import polyline
+from b2ner_cli.training import run_folder
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.run import TrainJob, run
 from tests.tiny import tiny_adapter
+from tests.training.test_curve import polyline
+from tests.training.test_groups import row, write
 
 SMALL = Recipe(rank=2, batch=2, group=2, dtype="float32", candidates=60)
 
@@ -47,19 +47,19 @@ def filled(tmp_path):
 
 def test_a_run_is_not_overwritten_unasked(filled):
     with pytest.raises(OutputError, match="holds a run already") as caught:
-        training_folder.check(filled, resume=False, force=False)
+        run_folder.check(filled, resume=False, force=False)
     assert "--resume" in caught.value.hint
     before = held(filled)
-    training_folder.check(filled, resume=True, force=False)
-    training_folder.begin(filled, resume=True, force=False, step=2)
+    run_folder.check(filled, resume=True, force=False)
+    run_folder.begin(filled, resume=True, force=False, step=2)
     assert held(filled) == before
 
 
 def test_force_clears_a_run_and_what_it_left_half_made(filled):
     (filled / ".adapter.part").mkdir()
-    training_folder.begin(filled, resume=False, force=True)
+    run_folder.begin(filled, resume=False, force=True)
     assert held(filled) == {"mine.txt": b"mine.txt"}  # not ours
-    training_folder.begin(filled, resume=False, force=True)  # nothing there is fine, too
+    run_folder.begin(filled, resume=False, force=True)  # nothing there is fine, too
 
 
 MISTAKES = {
@@ -109,9 +109,9 @@ def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(OutputError, match=r"cannot write to .*file is a file"):
-            training_folder.check(out, resume=False, force=True)
+            run_folder.check(out, resume=False, force=True)
         with pytest.raises(OutputError, match="cannot write to"):
-            training_folder.begin(out, resume=False, force=True)
+            run_folder.begin(out, resume=False, force=True)
 
 
 def test_a_resumed_run_logs_each_step_once_and_draws_its_curve(data, tiny_llama, tmp_path):
@@ -140,10 +140,10 @@ def test_a_resumed_run_logs_each_step_once_and_draws_its_curve(data, tiny_llama,
 
 
 def test_a_log_that_holds_no_steps(tmp_path):
-    assert training_folder.read_log(tmp_path) == []
+    assert run_folder.read_log(tmp_path) == []
     (tmp_path / "log.jsonl").write_bytes(b'[1]\n{"step": "two"}\n\xff\n{"step": 2}\n')
-    assert training_folder.read_log(tmp_path) == [{"step": 2}]
-    training_folder.draw_curve(tmp_path, "")
+    assert run_folder.read_log(tmp_path) == [{"step": 2}]
+    run_folder.draw_curve(tmp_path, "")
     assert not (tmp_path / "curve.svg").exists()
-    training_folder.begin(tmp_path, resume=True, force=False, step=1)
+    run_folder.begin(tmp_path, resume=True, force=False, step=1)
     assert (tmp_path / "log.jsonl").read_text() == ""

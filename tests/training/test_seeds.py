@@ -7,12 +7,14 @@ from statistics import fmean, stdev
 
 import pytest
 
-from b2ner_cli import run_scores, training_run, training_seeds
 from b2ner_cli.errors import OutputError, UsageError
-from b2ner_cli.run_folders import Run, find_runs
-from b2ner_cli.training_eval import EvalData
-from b2ner_cli.training_seeds import parse
-from tests.test_training_eval import data, job, log_of  # noqa: F401
+from b2ner_cli.scoring import run_scores
+from b2ner_cli.scoring.prediction_folders import Run, find_runs
+from b2ner_cli.training import run as training_run
+from b2ner_cli.training import seeds
+from b2ner_cli.training.evaluation import EvalData
+from b2ner_cli.training.seeds import parse
+from tests.training.test_evaluation import data, job, log_of  # noqa: F401
 
 
 @pytest.fixture
@@ -25,8 +27,8 @@ def short(job, tmp_path):  # noqa: F811
 @pytest.fixture
 def scripted(monkeypatch):
     """Predictions are made up: right for the first seed, wrong for others."""
-    from b2ner_cli import runs
-    from tests.test_run_scores import GOLD, predictions
+    from b2ner_cli.tagging import tag_run
+    from tests.scoring.test_run_scores import GOLD, predictions
 
     def predict(asked, ledger):
         right = asked.folder.parent.name == "seed-23"
@@ -35,7 +37,7 @@ def scripted(monkeypatch):
         made.rename(asked.folder / made.name)
         (asked.folder / "new").rmdir()
 
-    monkeypatch.setattr(runs, "predict", predict)
+    monkeypatch.setattr(tag_run, "predict", predict)
 
 
 def table(out):
@@ -45,7 +47,7 @@ def table(out):
 
 def test_seeds_are_trained_apart_and_scored_together(short, scripted):
     shown = []
-    scores = training_seeds.run(short, (23, 33), lambda *said: shown.append(said))
+    scores = seeds.run(short, (23, 33), lambda *said: shown.append(said))
     out = short.out
     for seed in (23, 33):
         record = json.loads((out / f"seed-{seed}" / "run.json").read_text())
@@ -78,12 +80,12 @@ def test_resume_goes_on_in_the_right_seed(short, scripted, monkeypatch):
             raise Killed
 
     with pytest.raises(Killed):
-        training_seeds.run(short, (23, 33, 34), kill)
+        seeds.run(short, (23, 33, 34), kill)
     assert not (short.out / "agg.csv").exists()
     before = (short.out / "seed-23" / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns
     shown = []
     resumed = replace(short, resume=True)
-    training_seeds.run(resumed, (23, 33, 34), lambda *said: shown.append(said))
+    seeds.run(resumed, (23, 33, 34), lambda *said: shown.append(said))
     assert [(step, said[:7]) for step, _, said in shown] == [
         (2, "seed-33"), (1, "seed-34"), (2, "seed-34"),
     ]  # fmt: skip
@@ -91,17 +93,17 @@ def test_resume_goes_on_in_the_right_seed(short, scripted, monkeypatch):
     assert adapter.stat().st_mtime_ns == before
     assert len(table(short.out)[0]) == 4 + 3
     shown.clear()
-    training_seeds.run(resumed, (23, 33, 34), lambda *said: shown.append(said))
+    seeds.run(resumed, (23, 33, 34), lambda *said: shown.append(said))
     assert not shown
 
 
 def test_resume_of_another_recipe(short, scripted):
-    training_seeds.run(short, (23,))
+    seeds.run(short, (23,))
     other = replace(short, resume=True, recipe=replace(short.recipe, learning_rate=1e-3))
     with pytest.raises(UsageError, match="seed-23 has another recipe"):
-        training_seeds.run(other, (23,))
+        seeds.run(other, (23,))
     less = replace(short, resume=True, recipe=replace(short.recipe, at_once=2))
-    training_seeds.run(less, (23,))  # decides nothing
+    seeds.run(less, (23,))  # decides nothing
 
 
 def test_nothing_is_trained_when_a_later_folder_is_taken(short, monkeypatch):
@@ -109,21 +111,21 @@ def test_nothing_is_trained_when_a_later_folder_is_taken(short, monkeypatch):
     (short.out / "seed-33").mkdir(parents=True)
     (short.out / "seed-33" / "card.md").touch()
     with pytest.raises(OutputError, match="seed-33 holds a run already"):
-        training_seeds.run(short, (23, 33))
+        seeds.run(short, (23, 33))
     (short.out / "agg.csv").touch()
     with pytest.raises(OutputError, match=r"several seeds already \(agg.csv\)"):
-        training_seeds.run(short, (34,))
+        seeds.run(short, (34,))
 
 
 def test_scores_at_the_end_where_no_epoch_was_scored(short, data, scripted):  # noqa: F811
     short = replace(short, evaluation=None, heldout=data)
-    scores = training_seeds.run(short, (23, 33))
+    scores = seeds.run(short, (23, 33))
     assert scores.steps == ("",)
     assert [row[:2] for row in table(short.out)[1:2]] == [["", "NER_en_one"]]
 
 
 def test_without_anything_to_score_there_is_no_table(short):
-    assert training_seeds.run(replace(short, evaluation=None), (23,)) is None
+    assert seeds.run(replace(short, evaluation=None), (23,)) is None
     assert not (short.out / "agg.csv").exists()
 
 
@@ -132,10 +134,10 @@ def test_epochs_stand_together_where_seeds_took_other_numbers_of_steps(tmp_path)
         Run("seed-1", {"eval-2": tmp_path / "a", "eval-4": tmp_path / "b"}),
         Run("seed-2", {"eval-3": tmp_path / "c", "eval-6": tmp_path / "d"}),
     ]
-    together = training_seeds._together(runs)
+    together = seeds._together(runs)
     assert [list(run.steps) for run in together] == [["eval-1", "eval-2"]] * 2
     assert together[1].steps["eval-2"] == tmp_path / "d"
-    assert training_seeds._together(runs[:1]) == (runs[0],)
+    assert seeds._together(runs[:1]) == (runs[0],)
 
 
 def test_lists_of_seeds():
@@ -149,6 +151,6 @@ def test_lists_of_seeds():
 
 def test_limit_and_split_reach_every_seed(short, data, scripted):  # noqa: F811
     wanted = EvalData(data, "test", 1)
-    training_seeds.run(replace(short, evaluation=wanted), (23,))
+    seeds.run(replace(short, evaluation=wanted), (23,))
     record = json.loads((short.out / "seed-23" / "run.json").read_text())
     assert (record["evaluated"]["split"], record["evaluated"]["limit"]) == ("test", 1)

@@ -6,19 +6,20 @@ import pytest
 import torch
 import transformers
 
-from b2ner_cli import attention, backbone, lora, training_probe
 from b2ner_cli.errors import ModelError
-from b2ner_cli.model_files import locate
-from b2ner_cli.packing import AnswerLoss
-from b2ner_cli.recipes import Recipe
-from tests.test_packing import GROUPS, batch_of, gradients, one_by_one
+from b2ner_cli.models import attention, loading
+from b2ner_cli.models.files import locate
+from b2ner_cli.training import lora, self_check
+from b2ner_cli.training.packing import AnswerLoss
+from b2ner_cli.training.recipes import Recipe
 from tests.tiny import SIZES, tiny_model
+from tests.training.test_packing import GROUPS, batch_of, gradients, one_by_one
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     directory = tiny_model(tmp_path_factory.mktemp("model"))
-    return backbone.load_parts(locate(str(directory), "none"), torch.float32)[1]
+    return loading.load_parts(locate(str(directory), "none"), torch.float32)[1]
 
 
 def loss_of(kind, candidates=400, **more):
@@ -51,7 +52,7 @@ def test_the_fastest_way_that_is_right(tokenizer, kind, more, grouped, candidate
     for each in module.modules():  # as in training: the LoRA drops out, the model does not
         each.training = isinstance(each, torch.nn.Dropout)
     modes = [each.training for each in module.modules()]
-    training_probe.check(module)
+    self_check.check(module)
     assert (module.grouped, module.candidates) == (grouped, candidates)
     assert [each.training for each in module.modules()] == modes and any(modes)
 
@@ -71,14 +72,14 @@ def test_a_window_that_no_layer_minds_is_dropped(caplog):
     module = loss_of("OlmoConfig", sliding_window=64)
     config = module.network.get_base_model().config
     assert attention.window(config) == 64
-    training_probe.check(module)
+    self_check.check(module)
     assert config.sliding_window > config.max_position_embeddings and module.grouped
     assert "whatever sliding_window says" in caplog.text
 
 
 def test_a_window_that_layers_mind_stays():
     module = loss_of("MistralConfig", sliding_window=64)
-    training_probe.check(module)
+    self_check.check(module)
     assert module.network.get_base_model().config.sliding_window == 64
 
 
@@ -94,7 +95,7 @@ def test_a_window_that_layers_mind_stays():
 )
 def test_a_model_that_no_way_is_right_for_is_refused(kind, more):
     with pytest.raises(ModelError, match="packed documents: their loss would be") as caught:
-        training_probe.check(loss_of(kind, **more))
+        self_check.check(loss_of(kind, **more))
     assert "Llama" in caught.value.hint
 
 
@@ -105,4 +106,4 @@ def test_lack_of_memory_is_not_taken_for_a_trait_of_the_model(monkeypatch):
     module = loss_of("LlamaConfig")
     monkeypatch.setattr(module, "forward", full)
     with pytest.raises(torch.OutOfMemoryError):
-        training_probe.check(module)
+        self_check.check(module)

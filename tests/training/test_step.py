@@ -8,14 +8,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from b2ner_cli import backbone, model_files
 from b2ner_cli.errors import B2nerError, ModelError
-from b2ner_cli.packing import AnswerLoss, collate, pack
-from b2ner_cli.training import _compute_again, _place
-from b2ner_cli.training_step import Step, gradients
-from tests.test_packing import GROUPS
-from tests.test_training import picks, run, state
+from b2ner_cli.models import files, loading
+from b2ner_cli.training.loop import _compute_again, _place
+from b2ner_cli.training.packing import AnswerLoss, collate, pack
+from b2ner_cli.training.step import Step, gradients
 from tests.tiny import tiny_model
+from tests.training.test_loop import picks, run, state
+from tests.training.test_packing import GROUPS
 
 CPU_ERROR = (
     "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: "
@@ -32,9 +32,7 @@ ERRORS = [
 def parts(request):
     """A tiny model with a LoRA, and a step of five rows of different lengths."""
     directory = request.getfixturevalue(request.param)
-    network, tokenizer = backbone.load_parts(
-        model_files.locate(str(directory), "none"), torch.float32
-    )
+    network, tokenizer = loading.load_parts(files.locate(str(directory), "none"), torch.float32)
     torch.manual_seed(3)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False

@@ -1,0 +1,1 @@
+"""Label sets and their names: read, looked up, renamed, reviewed. No models."""

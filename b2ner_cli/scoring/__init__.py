@@ -1,0 +1,1 @@
+"""Predictions against gold: counts, metrics, reports. No models."""

@@ -1,0 +1,1 @@
+"""From data sets to an adapter: selection, packing, the loop, its folder. No terminals."""
