@@ -23,7 +23,7 @@ from b2ner_cli.labels.taxonomy import (
     with_sets,
 )
 
-FILE = resources.files("b2ner_cli").joinpath("taxonomy.jsonl")
+FILE = resources.files("b2ner_cli.labels").joinpath("taxonomy.jsonl")
 SMALL = (
     Entry("person", "en", "confirmed", "a human being"),
     Entry("person -> writer", "en", "confirmed", "who writes books", ("Ann",), {"Zoo": "WRI"}),

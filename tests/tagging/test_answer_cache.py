@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2ner_cli.core.engine import Completion
-from b2ner_cli.core.paths import cache_directory
 from b2ner_cli.tagging import answer_cache as module
 from b2ner_cli.tagging.answer_cache import Cache, key
 
@@ -281,25 +280,6 @@ def test_a_killed_process_leaves_what_it_committed(tmp_path, caplog):
     with Cache.open(path) as cache:
         assert len(cache.get_many(keys(last + 1))) == last + 1
     assert not caplog.records
-
-
-@pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
-    [
-        ("linux", {"B2NER_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x"}, "/c"),
-        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/b2ner"),
-        ("linux", {"B2NER_CACHE_DIR": ""}, "/data/.cache/b2ner"),
-        ("darwin", {}, "/data/Library/Caches/b2ner"),
-        ("win32", {"LOCALAPPDATA": "/l"}, "/l/b2ner"),
-    ],
-)
-def test_cache_directory(monkeypatch, platform, variables, expected):
-    for name in ("B2NER_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/data", **variables}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(module.sys, "platform", platform)
-    assert cache_directory() == Path(expected)
 
 
 def test_the_default_file_is_in_the_cache_directory(tmp_path, monkeypatch):
