@@ -267,7 +267,7 @@ def conflicts(
     if len({section.key for section in found}) < 2:
         raise UsageError(f"{path}: fewer than two data sets to compare")
     bad = _Bad()
-    limits = screening.Limits(surfaces, documents, examples, seed)
+    limits = screening.ScreenLimits(surfaces, documents, examples, seed)
     pairs = screening.screen(found, limits, bad)
     if as_json:
         made = screening.as_dicts(pairs, least)[:top]

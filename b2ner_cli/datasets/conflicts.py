@@ -38,7 +38,7 @@ Wanted = defaultdict[str, list[tuple[str, str]]]  # by surface the sets and labe
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ScreenLimits:
     """What is looked at: surfaces a label of a set, documents of a set, and examples to keep."""
 
     surfaces: int = 2000
@@ -97,7 +97,7 @@ class _Set:
     surfaces: dict[str, list[str]]
 
 
-def screen(found: Sequence[Section], limits: Limits, on_bad: OnBad) -> list[Pair]:
+def screen(found: Sequence[Section], limits: ScreenLimits, on_bad: OnBad) -> list[Pair]:
     """Compare every two sets that share a label, in both directions, and each with itself."""
     sets = [_read(key, parts, limits, on_bad) for key, parts in _by_key(found).items()]
     shared = Counter(label for each in sets for label in each.surfaces)
@@ -144,7 +144,7 @@ def _by_key(found: Sequence[Section]) -> dict[str, list[Section]]:
     return sets
 
 
-def _read(key: str, parts: Iterable[Section], limits: Limits, on_bad: OnBad) -> _Set:
+def _read(key: str, parts: Iterable[Section], limits: ScreenLimits, on_bad: OnBad) -> _Set:
     """Draw a set's documents (a reservoir: one pass, fixed memory), and list their surfaces."""
     rng = random.Random(f"{limits.seed}/{key}")
     drawn: list[Document] = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from b2ner_cli.core.document import BadRecord, Document
-from b2ner_cli.datasets.balance import Caps, balanced
+from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.datasets.splits import Section, digest
 from b2ner_cli.datasets.task_configs import SEED
 from b2ner_cli.datasets.writing import Part, readable
@@ -98,14 +98,14 @@ def sample(
     At most `number`, and with `per_type` only such as hold a type that is still short of it;
     documents without entities are a type of their own.
     """
-    caps = Caps(number or NO_CAP, per_type or NO_CAP, empty=1.0)
+    limits = Limits(number or NO_CAP, per_type or NO_CAP, empty=1.0)
     for section in found:
         labels = [
             {m.label for m in document.mentions or ()} or {""}
             for document in readable(section, on_bad)
         ]
         rng = random.Random(f"{seed}/{section.key}/{section.split}")
-        yield section, only(section, set(balanced(labels, caps, rng)))
+        yield section, only(section, set(balanced(labels, limits, rng)))
 
 
 def only(section: Section, rows: Collection[int]) -> Iterator[Document]:

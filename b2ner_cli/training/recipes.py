@@ -67,7 +67,7 @@ class Recipe:
     `nearby` and `redraw` are those of `Schedule`. `candidates` is the
     number of random vocabulary entries that stand against the batch's own tokens in the loss
     (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label`, `empty` and `longest` are those of `corpus.Caps`; of these only `longest` holds
+    `per_label`, `empty` and `longest` are those of `balance.Limits`; of these only `longest` holds
     with a task config, whose strategy `random` takes at most `random_most` documents of a set.
     `subset`, `rename` and `noise` are those of `Variation`; `few_shot`, `examples` (the most of
     them) and `described` those of `corpus.Showing`. `checkpointing` computes each layer twice

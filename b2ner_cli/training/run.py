@@ -53,7 +53,7 @@ class TrainJob:
     `data`, or on those in `only`, into `out`.
 
     `tasks` are what is asked of the sets, where it is not what the sets' own task asks. A task
-    config chooses sets and documents, instead of the recipe's caps. `heldout`
+    config chooses sets and documents, instead of the recipe's limits. `heldout`
     is a folder of data sets to score the adapter on at the end, `evaluation` says what to score it
     on after each epoch. With `label_map` the adapter
     learns labels under their other names.
@@ -201,12 +201,12 @@ def check(job: TrainJob) -> None:
 def _picks(job: TrainJob) -> tuple[list[selection.Pick], dict[str, Any] | None]:
     """The documents to train on, and what run.json keeps of the task config that chose them."""
     recipe = job.recipe
-    caps = balance.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    limits = balance.Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     if job.config is None:
-        return selection.choose(job.data, caps, recipe.seed, job.only, job.tasks), None
+        return selection.choose(job.data, limits, recipe.seed, job.only, job.tasks), None
     config = job.config.only("train", job.only)
     parts = task_configs.find(config, "train", job.data, job.tasks)
-    picks = selection.draw(job.data, parts, caps, recipe.seed, recipe.random_most)
+    picks = selection.draw(job.data, parts, limits, recipe.seed, recipe.random_most)
     return picks, config.record("train")
 
 

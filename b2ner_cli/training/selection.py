@@ -15,7 +15,7 @@ from b2ner_cli.core.document import Document
 from b2ner_cli.core.language import Language, as_language
 from b2ner_cli.core.tasks import Task
 from b2ner_cli.datasets import b2nerd, task_documents
-from b2ner_cli.datasets.balance import Caps, balanced
+from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.datasets.task_configs import Part
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.labels.label_map import LabelMap
@@ -41,7 +41,7 @@ class Pick:
 
 
 def choose(
-    root: Path, caps: Caps, seed: int, only: Sequence[str] = (), tasks: Sequence[Task] = ()
+    root: Path, limits: Limits, seed: int, only: Sequence[str] = (), tasks: Sequence[Task] = ()
 ) -> list[Pick]:
     """Pick training documents from every set under `root` that one of `tasks` can be asked of, or
     from those named in `only`; without tasks, of the sets' own, named entities first.
@@ -63,20 +63,20 @@ def choose(
         ):
             continue
         documents = list(task_documents.read_task(dataset, "train", task))
-        chosen = _balanced(documents, caps, random.Random(f"{seed}/{key}"))
+        chosen = _balanced(documents, limits, random.Random(f"{seed}/{key}"))
         picks.append(_pick(dataset, chosen, len(documents), task=task))
     return _checked(picks, root, tasks)
 
 
-def draw(root: Path, parts: Sequence[Part], caps: Caps, seed: int, most: int) -> list[Pick]:
+def draw(root: Path, parts: Sequence[Part], limits: Limits, seed: int, most: int) -> list[Pick]:
     """Pick training documents from the parts of a task config, whose strategies say how many.
 
-    Of `caps` only `longest` holds; `most` is the cap of the strategy `random`.
+    Of `limits` only `max_chars` holds; `most` is the cap of the strategy `random`.
     """
     picks = []
     for part in parts:
         documents = list(task_documents.read_task(part.dataset, "train", part.task))
-        fit = [document for document in documents if _fits(document, caps)]
+        fit = [document for document in documents if _fits(document, limits)]
         chosen = part.draw(fit, seed, most)
         unfit = len(documents) - len(fit)
         picks.append(_pick(part.dataset, chosen, len(documents), unfit, part.task))
@@ -137,13 +137,13 @@ def _check_labels(labels: Sequence[str], where: str) -> None:
         raise DataError(f"{where}: {error.message}", error.hint) from None
 
 
-def _fits(document: Document, caps: Caps) -> bool:
-    return bool(document.text.strip()) and len(document.text) <= caps.longest
+def _fits(document: Document, limits: Limits) -> bool:
+    return bool(document.text.strip()) and len(document.text) <= limits.max_chars
 
 
-def _balanced(documents: list[Document], caps: Caps, rng: random.Random) -> list[Document]:
+def _balanced(documents: list[Document], limits: Limits, rng: random.Random) -> list[Document]:
     labels = [
-        {mention.label for mention in document.mentions or ()} if _fits(document, caps) else None
+        {mention.label for mention in document.mentions or ()} if _fits(document, limits) else None
         for document in documents
     ]
-    return [documents[index] for index in balanced(labels, caps, rng)]
+    return [documents[index] for index in balanced(labels, limits, rng)]

@@ -92,8 +92,8 @@ class Clock:
 def choose(options, recipe):
     """Documents of data sets, or those in samples/, again and again until there are enough."""
     if options.data:
-        caps = balance.Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
-        return selection.choose(options.data, caps, recipe.seed, options.only, options.task)
+        limits = balance.Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+        return selection.choose(options.data, limits, recipe.seed, options.only, options.task)
     read = read_examples(SAMPLES / "gold.jsonl")
     labels = tuple(dict.fromkeys(m.label for each in read for m in each.mentions))
     documents = tuple(

@@ -8,7 +8,7 @@ from b2ner_cli.core.chunking import Chunk
 from b2ner_cli.core.document import BadRecord, Document, Event, Mention, Span
 from b2ner_cli.core.engine import Completion
 from b2ner_cli.core.events import merge, triggered
-from b2ner_cli.datasets.balance import Caps
+from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats import gold, jsonl
 from b2ner_cli.formats.fields import RecordError
@@ -205,7 +205,7 @@ def write_set(root):
 
 def test_training_groups_say_which_event_is_asked_about(tmp_path):
     write_set(tmp_path)
-    types, arguments = choose(tmp_path, Caps(), 1, tasks=("EET", "EEA"))
+    types, arguments = choose(tmp_path, Limits(), 1, tasks=("EET", "EEA"))
     assert (types.name, arguments.name) == ("EET_en_war", "EEA_en_war")
     assert (len(types.documents), len(arguments.documents)) == (3, 6)
     groups = [g for b in bundles([arguments], 4, Asking(18, 0.0), "s") for g in b]

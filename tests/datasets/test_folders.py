@@ -7,7 +7,7 @@ import pytest
 
 from b2ner_cli.core.document import Mention
 from b2ner_cli.datasets import b2nerd, folders
-from b2ner_cli.datasets.balance import Caps
+from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.errors import DataError
 from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
@@ -169,7 +169,7 @@ def test_predict_answers_an_archive(tmp_path, more):
 
 def test_training_documents_of_an_archive(tmp_path):
     path = b2nerd.within(released(tmp_path / "x.zip"), "B2NERD_all")
-    assert [(pick.name, pick.read) for pick in choose(path, Caps(), 1)] == [
+    assert [(pick.name, pick.read) for pick in choose(path, Limits(), 1)] == [
         ("NER_en_games", 2),
         ("NER_en_other_multi_de", 2),
         ("NER_zh_影视", 2),

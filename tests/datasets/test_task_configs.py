@@ -8,7 +8,7 @@ import pytest
 
 from b2ner_cli.datasets import task_configs
 from b2ner_cli.datasets.b2nerd import DataSet
-from b2ner_cli.datasets.balance import Caps
+from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.datasets.task_configs import Entry, Part
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.training import selection
@@ -253,8 +253,8 @@ def test_a_set_without_the_split(tmp_path, data):
 # Training documents
 
 
-def picked(config, data, seed=1, most=50, caps=Caps()):
-    return selection.draw(data, task_configs.find(config, "train", data), caps, seed, most)
+def picked(config, data, seed=1, most=50, limits=Limits()):
+    return selection.draw(data, task_configs.find(config, "train", data), limits, seed, most)
 
 
 def test_strategies_say_how_many_and_caps_do_not(tmp_path, data):
@@ -263,8 +263,8 @@ def test_strategies_say_how_many_and_caps_do_not(tmp_path, data):
         {"NER_en": [entry("zoo"), entry("CoNLL 2003", "random")],
          "NER_zh": [entry("bank", "upsample_12")]},
     )  # fmt: skip
-    tight = Caps(per_set=3, per_label=1, empty=0.0)
-    picks = picked(config, data, most=20, caps=tight)
+    tight = Limits(per_set=3, per_label=1, empty=0.0)
+    picks = picked(config, data, most=20, limits=tight)
     assert [(p.name, len(p.documents), p.read) for p in picks] == [
         ("NER_en_zoo", 18, 18), ("NER_en_CoNLL 2003", 20, 30), ("NER_zh_bank", 12, 5),
     ]  # fmt: skip
@@ -283,22 +283,22 @@ def test_too_long_and_blank_are_left_out_first_and_counted(tmp_path):
     train = [*rows(5), row("x" * 99), row(" "), row("nothing")]
     write(tmp_path / "data", "NER_en/a", ["person"], train=train)
     config = made(tmp_path, {"NER_en": [entry("a", "random_6")]})
-    (pick,) = picked(config, tmp_path / "data", caps=Caps(longest=50))
+    (pick,) = picked(config, tmp_path / "data", limits=Limits(max_chars=50))
     assert (pick.read, pick.unfit, len(pick.documents)) == (8, 2, 6)
 
 
 def test_nothing_left_to_train_on(tmp_path, data):
     config = made(tmp_path, {"NER_en": [entry("zoo")]})
     with pytest.raises(DataError, match="no training documents"):
-        picked(config, data, caps=Caps(longest=1))
+        picked(config, data, limits=Limits(max_chars=1))
 
 
 def test_picks_without_a_config_are_as_ever(tmp_path):
     write(tmp_path, "NER_en/a", ["person", "city"], train=rows(30) + rows(30, "city"))
     write(tmp_path, "NER_zh/b", ["person"], dev=rows(20))
     ids = [
-        {p.name: " ".join(d.id for d in p.documents) for p in choose(tmp_path, caps, 23)}
-        for caps in (Caps(per_set=8), Caps(per_label=3))
+        {p.name: " ".join(d.id for d in p.documents) for p in choose(tmp_path, limits, 23)}
+        for limits in (Limits(per_set=8), Limits(per_label=3))
     ]
     assert ids == [
         {"NER_en_a": "53 40 37 3 47 39 13 0", "NER_zh_b": "16 19 7 3 9 2 15 11"},
@@ -515,7 +515,7 @@ def test_training_and_predicting_other_tasks(tmp_path):
     data = events(tmp_path)
     config = made(tmp_path, {"EET_en": [entry("war", "upsample_3")], "EEA_en": [entry("war")]})
     parts = task_configs.find(config, "train", data)
-    picks = selection.draw(data, parts, Caps(), 1, 9)
+    picks = selection.draw(data, parts, Limits(), 1, 9)
     assert [(p.name, p.form.task, len(p.documents)) for p in picks] == [
         ("EET_en_war", "EET", 3), ("EEA_en_war", "EEA", 1),
     ]  # fmt: skip

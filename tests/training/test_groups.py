@@ -1,4 +1,4 @@
-"""Training documents: picked within the caps, the same for a seed, asked in sensible groups."""
+"""Training documents: picked within the limits, the same for a seed, asked in sensible groups."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from b2ner_cli.core.document import Document, Mention
-from b2ner_cli.datasets.balance import Caps
+from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.prompts.rendering import Example
 from b2ner_cli.training.augmentation import Variation
@@ -58,24 +58,24 @@ def make_pick(count, labels=("person", "city"), name="NER_en_a", **more):
 
 def test_per_set_cap_and_seed(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=rows(50))
-    first = choose(tmp_path, Caps(per_set=10), 1)
+    first = choose(tmp_path, Limits(per_set=10), 1)
     assert len(texts(first)) == 10 == len(set(texts(first)))
-    assert first == choose(tmp_path, Caps(per_set=10), 1)
-    assert set(texts(first)) != set(texts(choose(tmp_path, Caps(per_set=10), 2)))
+    assert first == choose(tmp_path, Limits(per_set=10), 1)
+    assert set(texts(first)) != set(texts(choose(tmp_path, Limits(per_set=10), 2)))
     assert first[0].read == 50
 
 
 def test_a_set_is_picked_the_same_whatever_else_is_there(tmp_path):
     write(tmp_path, "NER_en/b", ["person"], train=rows(50))
-    alone = choose(tmp_path, Caps(per_set=10), 1)
+    alone = choose(tmp_path, Limits(per_set=10), 1)
     write(tmp_path, "NER_en/a", ["person"], train=rows(50))
-    assert choose(tmp_path, Caps(per_set=10), 1)[1:] == alone
+    assert choose(tmp_path, Limits(per_set=10), 1)[1:] == alone
 
 
 def test_label_cap(tmp_path):
     train = rows(30, "person") + rows(30, "city", 100) + rows(3, "river", 200)
     write(tmp_path, "NER_en/a", ["person", "city", "river"], train=train)
-    (pick,) = choose(tmp_path, Caps(per_label=5), 1)
+    (pick,) = choose(tmp_path, Limits(per_label=5), 1)
     counts = Counter(m.label for d in pick.documents for m in d.mentions)
     assert counts == {"person": 5, "city": 5, "river": 3}
 
@@ -83,14 +83,14 @@ def test_label_cap(tmp_path):
 def test_full_label_comes_along_with_one_that_is_short(tmp_path):
     both = [row(f"{i}", ("person", "x"), (f"rare{i}", "y")) for i in range(4)]
     write(tmp_path, "NER_en/a", ["person", *(f"rare{i}" for i in range(4))], train=both)
-    assert len(texts(choose(tmp_path, Caps(per_label=1), 1))) == 4
+    assert len(texts(choose(tmp_path, Limits(per_label=1), 1))) == 4
 
 
 @pytest.mark.parametrize(("share", "empty"), [(0.0, 0), (0.2, 2), (0.5, 5), (0.99, 10)])
 def test_empty_share(tmp_path, share, empty):
     train = rows(5) + [row(f"nothing {i}") for i in range(100)]
     write(tmp_path, "NER_en/a", ["person"], train=train)
-    (pick,) = choose(tmp_path, Caps(per_set=10, empty=share), 1)
+    (pick,) = choose(tmp_path, Limits(per_set=10, empty=share), 1)
     found = sum(not d.mentions for d in pick.documents)
     # all ten may be empty ones, drawn before any other
     assert found <= empty
@@ -101,7 +101,7 @@ def test_empty_share(tmp_path, share, empty):
 def test_longest_and_blank(tmp_path):
     train = [row("x" * 10), row("y" * 11), row(" \n"), row("ok", ("person", "ok"))]
     write(tmp_path, "NER_en/a", ["person"], train=train)
-    (pick,) = choose(tmp_path, Caps(longest=10, empty=0.9), 1)
+    (pick,) = choose(tmp_path, Limits(max_chars=10, empty=0.9), 1)
     assert sorted(d.text for d in pick.documents) == ["ok", "x" * 10]
 
 
@@ -109,7 +109,7 @@ def test_dev_stands_in_for_train_and_test_never(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=rows(1), dev=rows(1, start=10), test=rows(1))
     write(tmp_path, "NER_en/b", ["person"], dev=rows(1, start=20), test=rows(1, start=30))
     write(tmp_path, "NER_en/c", ["person"], test=rows(1, start=40))
-    picks = choose(tmp_path, Caps(), 1)
+    picks = choose(tmp_path, Limits(), 1)
     assert [pick.name for pick in picks] == ["NER_en_a", "NER_en_b"]
     assert texts(picks) == ["person 0 is here", "person 20 is here"]
 
@@ -118,27 +118,27 @@ def test_relations_and_events_are_left_alone(tmp_path):
     write(tmp_path, "NER_zh/a", ["人物"], train=[row("安在", ("人物", "安"))])
     write(tmp_path, "RE_en/b", ["works for"], train=[row("x", ("any", "x")) | {"relations": []}])
     write(tmp_path, "EE_en/c", {"attack": ["place"]}, train=[{"sentence": "x", "events": []}])
-    picks = choose(tmp_path, Caps(), 1)
+    picks = choose(tmp_path, Limits(), 1)
     assert [(pick.name, pick.language) for pick in picks] == [("NER_zh_a", "zh")]
 
 
 def test_only(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=rows(1))
     write(tmp_path, "NER_zh/a", ["person"], train=rows(1, start=5))
-    assert [p.name for p in choose(tmp_path, Caps(), 1, ["NER_zh_a"])] == ["NER_zh_a"]
+    assert [p.name for p in choose(tmp_path, Limits(), 1, ["NER_zh_a"])] == ["NER_zh_a"]
 
 
 def test_only_with_a_name_that_is_not_there(tmp_path):
     write(tmp_path, "NER_en/movie", ["person"], train=rows(1))
     with pytest.raises(DataError, match="no data set NER_en_mvoie") as caught:
-        choose(tmp_path, Caps(), 1, ["NER_en_movie", "NER_en_mvoie"])
+        choose(tmp_path, Limits(), 1, ["NER_en_movie", "NER_en_mvoie"])
     assert caught.value.hint == "did you mean NER_en_movie?"
 
 
 def test_separators_in_surfaces_are_counted(tmp_path):
     train = [row("see a; b and c", ("person", "a; b"), ("person", "c"))]
     write(tmp_path, "NER_en/a", ["person"], train=train)
-    picks = choose(tmp_path, Caps(), 1)
+    picks = choose(tmp_path, Limits(), 1)
     assert picks[0].unsayable == 1
     (asked,) = group(picks, 4, Asking(18, 0.0), "1")
     assert asked.targets == ((Mention("person", "c"),),)
@@ -147,21 +147,21 @@ def test_separators_in_surfaces_are_counted(tmp_path):
 def test_nothing_to_train_on(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], test=rows(1))
     with pytest.raises(DataError, match="no training documents") as caught:
-        choose(tmp_path, Caps(), 1)
+        choose(tmp_path, Limits(), 1)
     assert "NER_<language>/<set>/train.json" in caught.value.hint
     with pytest.raises(DataError) as caught:
-        choose(tmp_path, Caps(), 1, tasks=["newEET"])
+        choose(tmp_path, Limits(), 1, tasks=["newEET"])
     assert "EE_<language>/<set>/train.json" in caught.value.hint
     write(tmp_path, "NER_en/a", ["person"], train=[])
     with pytest.raises(DataError, match="none in NER_en_a of 0 read"):
-        choose(tmp_path, Caps(), 1)
+        choose(tmp_path, Limits(), 1)
 
 
 @pytest.mark.parametrize("label", ["a:b", "a;b", " a"])
 def test_label_no_prompt_can_hold_is_named_with_its_file(tmp_path, label):
     write(tmp_path, "NER_en/a", ["person", label], train=rows(2))
     with pytest.raises(DataError, match=r"labels\.json") as caught:
-        choose(tmp_path, Caps(), 1)
+        choose(tmp_path, Limits(), 1)
     assert repr(label) in caught.value.message
 
 

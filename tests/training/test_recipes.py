@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from b2ner_cli.datasets.balance import Caps, balanced
+from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.errors import UsageError
 from b2ner_cli.training.recipes import RECIPES, Recipe, read_recipe
 
@@ -84,11 +84,11 @@ def test_the_papers_settings(name):
 @pytest.mark.parametrize("name", PAPER)
 def test_no_cap_of_the_paper_cuts_but_the_number_of_documents(name):
     recipe = read_recipe(name, None, ["per_set=40", "per_label=40"])
-    caps = Caps(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    limits = Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
     rng = random.Random(1)
     for labels in ([()] * 30, [("a",)] * 30, [(), ("a", "b")] * 15):
-        assert sorted(balanced(labels, caps, rng)) == list(range(30))
-    assert len(balanced([("a",)] * 60, caps, rng)) == 40
+        assert sorted(balanced(labels, limits, rng)) == list(range(30))
+    assert len(balanced([("a",)] * 60, limits, rng)) == 40
 
 
 @pytest.mark.parametrize("at_once, rows", [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (128, 32)])
