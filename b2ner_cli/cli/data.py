@@ -31,8 +31,8 @@ from b2ner_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from b2ner_cli.datasets import statistics
-    from b2ner_cli.datasets.splits import Section
-    from b2ner_cli.datasets.writing import Part
+    from b2ner_cli.datasets.splits import Split
+    from b2ner_cli.datasets.writing import SplitContent
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
 
@@ -93,13 +93,13 @@ def stats(
 ) -> None:
     """Count data sets, types and documents, by split and language."""
     from b2ner_cli.datasets import statistics
-    from b2ner_cli.datasets.splits import Source, sections
+    from b2ner_cli.datasets.splits import DataSource, find_splits
 
     console.set_up_logging(quiet, verbose)
     if by not in (None, "dataset", "type"):
         raise UsageError(f"--by {by}: not a way to count", "choose dataset or type")
     bad = _Bad()
-    every = statistics.count_all(sections(Source(path, collection, from_)), path, bad)
+    every = statistics.count_all(find_splits(DataSource(path, collection, from_)), path, bad)
     if as_json:
         counted = statistics.as_dict(every, path, collection)
         typer.echo(json.dumps(counted, ensure_ascii=False, indent=2))
@@ -110,7 +110,7 @@ def stats(
     bad.finish()
 
 
-def _remarks(every: list[statistics.Counts]) -> None:
+def _remarks(every: list[statistics.SplitCounts]) -> None:
     if misfits := sum(counts.misfits for counts in every):
         console.note(f"{misfits:,} annotations do not fit their text or labels: b2ner data check")
     for counts in every:
@@ -136,13 +136,13 @@ def check(
     with 1 where there are faults; unused labels and separators in names are notes, and none.
     """
     from b2ner_cli.datasets import checks
-    from b2ner_cli.datasets.splits import Source, sections
+    from b2ner_cli.datasets.splits import DataSource, find_splits
 
     console.set_up_logging(quiet, verbose)
     kinds: Counter[str] = Counter()
     unusable: list[str] = []
-    found = sections(Source(path, collection, from_), unusable.append)
-    faults = [checks.Finding("labels", *line.split(": ", 1)) for line in unusable]
+    found = find_splits(DataSource(path, collection, from_), unusable.append)
+    faults = [checks.RowFinding("labels", *line.split(": ", 1)) for line in unusable]
     failed = bool(faults)
     for finding in chain(faults, checks.check(found)):
         kinds[finding.kind] += 1
@@ -198,7 +198,7 @@ def split(
     shares = sampling.Shares(dev, test, seed)
     note = (lambda line: None) if quiet else console.note
     job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose, folder=True)
-    _write(job, lambda found, bad: sampling.split(found, shares, bad, note))
+    _write(job, lambda found, bad: sampling.split_off(found, shares, bad, note))
 
 
 @app.command(epilog="b2ner data sample B2NERD_data.zip -n 500 --per-type 50 -o small")
@@ -258,13 +258,13 @@ def conflicts(
     What one set annotates is looked for in the other: agree, other label, differ in extent, miss.
     """
     from b2ner_cli.datasets import conflicts as screening
-    from b2ner_cli.datasets.splits import Source, sections
+    from b2ner_cli.datasets.splits import DataSource, find_splits
 
     console.set_up_logging(quiet, verbose)
-    found = sections(Source(path, collection, from_))
+    found = find_splits(DataSource(path, collection, from_))
     if split is not None:
-        found = [section for section in found if section.split == split]
-    if len({section.key for section in found}) < 2:
+        found = [each for each in found if each.name == split]
+    if len({each.key for each in found}) < 2:
         raise UsageError(f"{path}: fewer than two data sets to compare")
     bad = _Bad()
     limits = screening.ScreenLimits(surfaces, documents, examples, seed)
@@ -342,7 +342,7 @@ def prune(
     show = (lambda line: None) if quiet else console.note
     job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
 
-    def choose(found: list[Section], bad: _Bad) -> Iterable[Part]:
+    def choose(found: list[Split], bad: _Bad) -> Iterable[SplitContent]:
         # Only now, when the data has been found: torch and a model take their time.
         from b2ner_cli.datasets import pruning
 
@@ -374,13 +374,13 @@ class _Job:
     folder: bool = False  # whatever is read, a folder of sets is written
 
 
-def _write(job: _Job, choose: Callable[[list[Section], _Bad], Iterable[Part]]) -> None:
-    """Read sections, choose of them what is to be written, and say what was."""
+def _write(job: _Job, choose: Callable[[list[Split], _Bad], Iterable[SplitContent]]) -> None:
+    """Read splits, choose of them what is to be written, and say what was."""
     from b2ner_cli.datasets import writing
-    from b2ner_cli.datasets.splits import Source, by_suffix, sections
+    from b2ner_cli.datasets.splits import DataSource, by_suffix, find_splits
 
     console.set_up_logging(job.quiet, job.verbose)
-    found = sections(Source(job.path, job.collection, job.format, job.name, job.language))
+    found = find_splits(DataSource(job.path, job.collection, job.format, job.name, job.language))
     single = found[0].file == job.path
     kind = job.to or (single and by_suffix(job.output)) or writing.own_format(found[0])
     folder = job.folder or not single or kind == "b2nerd"
@@ -405,7 +405,7 @@ def _write(job: _Job, choose: Callable[[list[Section], _Bad], Iterable[Part]]) -
     bad.finish()
 
 
-def _whole(found: list[Section], bad: _Bad) -> Iterable[Part]:
+def _whole(found: list[Split], bad: _Bad) -> Iterable[SplitContent]:
     from b2ner_cli.datasets.writing import readable
 
-    return ((section, readable(section, bad)) for section in found)
+    return ((split, readable(split, bad)) for split in found)

@@ -82,7 +82,7 @@ def evaluate(
     if metric not in (*METRICS, _BOTH):
         raise UsageError(f"no metric {metric!r}", f"choose from {', '.join((*METRICS, _BOTH))}")
     metrics = tuple(each for each in METRICS if metric in (each, _BOTH))
-    job = report.Job(
+    job = report.ScoreJob(
         metrics, gold, gold_field, errors, text_field, id_field, chosen_label_map(label_map),
         fix_commas, bootstrap, seed, as_task(task) if task else None,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from b2ner_cli.core.document import Document, Entity
 from b2ner_cli.datasets.sampling import OnBad
-from b2ner_cli.datasets.splits import Section, gold
+from b2ner_cli.datasets.splits import Split, gold
 from b2ner_cli.datasets.writing import readable
 from b2ner_cli.formats.conll import tokenize
 
@@ -48,7 +48,7 @@ class ScreenLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Occurrence:
     """A surface of A where B has it: how B annotates the place, and B's text around it."""
 
     surface: str
@@ -59,14 +59,14 @@ class Example:
 
 
 @dataclass(slots=True)
-class Pair:
+class Conflict:
     """What became in set B of the surfaces that set A annotates with a label."""
 
     label: str
     a: str
     b: str
     counts: Counter[str] = field(default_factory=Counter)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Occurrence] = field(default_factory=list)
 
     @property
     def found(self) -> int:
@@ -97,7 +97,7 @@ class _Set:
     surfaces: dict[str, list[str]]
 
 
-def screen(found: Sequence[Section], limits: ScreenLimits, on_bad: OnBad) -> list[Pair]:
+def screen(found: Sequence[Split], limits: ScreenLimits, on_bad: OnBad) -> list[Conflict]:
     """Compare every two sets that share a label, in both directions, and each with itself."""
     sets = [_read(key, parts, limits, on_bad) for key, parts in _by_key(found).items()]
     shared = Counter(label for each in sets for label in each.surfaces)
@@ -105,16 +105,16 @@ def screen(found: Sequence[Section], limits: ScreenLimits, on_bad: OnBad) -> lis
     for each in sets:
         for label, surface in _firm(each, [name for name in each.surfaces if shared[name] > 1]):
             wanted[surface].append((each.key, label))
-    pairs: dict[tuple[str, str, str], Pair] = {}
+    pairs: dict[tuple[str, str, str], Conflict] = {}
     for each in sets:
         places: Counter[tuple[str, str, str]] = Counter()
         for document in each.documents:
-            for key, label, example in _places(document, wanted, each):
-                place = (key, label, example.surface)
+            for key, label, occurrence in _places(document, wanted, each):
+                place = (key, label, occurrence.surface)
                 places[place] += 1
                 if places[place] <= REPEATS:
-                    pair = pairs.setdefault((label, key, each.key), Pair(label, key, each.key))
-                    _add(pair, example, limits.examples)
+                    pair = pairs.setdefault((label, key, each.key), Conflict(label, key, each.key))
+                    _add(pair, occurrence, limits.examples)
     return sorted(pairs.values(), key=lambda pair: (-pair.at_least, pair.label, pair.a, pair.b))
 
 
@@ -127,32 +127,32 @@ def _firm(own: _Set, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     agreed: Counter[tuple[str, str]] = Counter()
     for document in own.documents:
-        for _, label, example in _places(document, wanted, own):
-            found[label, example.surface] += 1
-            agreed[label, example.surface] += example.verdict == "agree"
+        for _, label, occurrence in _places(document, wanted, own):
+            found[label, occurrence.surface] += 1
+            agreed[label, occurrence.surface] += occurrence.verdict == "agree"
     for surface, places in wanted.items():
         for _, label in places:
             if 2 * agreed[label, surface] > found[label, surface]:
                 yield label, surface
 
 
-def _by_key(found: Sequence[Section]) -> dict[str, list[Section]]:
-    sets: dict[str, list[Section]] = {}
-    for section in found:
-        if section.dataset.kind == "NER":
-            sets.setdefault(section.key, []).append(section)
+def _by_key(found: Sequence[Split]) -> dict[str, list[Split]]:
+    sets: dict[str, list[Split]] = {}
+    for split in found:
+        if split.dataset.kind == "NER":
+            sets.setdefault(split.key, []).append(split)
     return sets
 
 
-def _read(key: str, parts: Iterable[Section], limits: ScreenLimits, on_bad: OnBad) -> _Set:
+def _read(key: str, parts: Iterable[Split], limits: ScreenLimits, on_bad: OnBad) -> _Set:
     """Draw a set's documents (a reservoir: one pass, fixed memory), and list their surfaces."""
     rng = random.Random(f"{limits.seed}/{key}")
     drawn: list[Document] = []
     labels: dict[str, None] = {}
     count = 0
-    for section in parts:
-        labels.update(dict.fromkeys(label.casefold() for label in section.dataset.labels))
-        for document in readable(section, on_bad):
+    for split in parts:
+        labels.update(dict.fromkeys(label.casefold() for label in split.dataset.labels))
+        for document in readable(split, on_bad):
             count += 1
             if len(drawn) < limits.documents:
                 drawn.append(document)
@@ -169,7 +169,7 @@ def _read(key: str, parts: Iterable[Section], limits: ScreenLimits, on_bad: OnBa
     return _Set(key, tuple(drawn), kept)
 
 
-def _places(document: Document, wanted: Wanted, b: _Set) -> Iterator[tuple[str, str, Example]]:
+def _places(document: Document, wanted: Wanted, b: _Set) -> Iterator[tuple[str, str, Occurrence]]:
     """Find the surfaces of other sets in a document, where its own set has their label too."""
     text = document.text
     tokens = tokenize(text, "auto")
@@ -185,7 +185,7 @@ def _places(document: Document, wanted: Wanted, b: _Set) -> Iterator[tuple[str, 
                 if label in asked:
                     verdict, theirs = _judged(entities, start, end, label)
                     where, around = document.origin, text[max(0, start - 60) : end + 60]
-                    yield key, label, Example(text[start:end], verdict, theirs, where, around)
+                    yield key, label, Occurrence(text[start:end], verdict, theirs, where, around)
 
 
 def _is_part(entities: Sequence[Entity], start: int, end: int) -> bool:
@@ -209,21 +209,21 @@ def _judged(
     return "miss", ""
 
 
-def _add(pair: Pair, example: Example, most: int) -> None:
-    """Count an example; of conflicts the first few surfaces are kept, each once."""
-    pair.counts[example.verdict] += 1
-    if example.verdict == "agree" or len(pair.examples) >= most:
+def _add(pair: Conflict, occurrence: Occurrence, most: int) -> None:
+    """Count an occurrence; of conflicts the first few surfaces are kept, each once."""
+    pair.counts[occurrence.verdict] += 1
+    if occurrence.verdict == "agree" or len(pair.examples) >= most:
         return
-    if all(kept.surface != example.surface for kept in pair.examples):
-        pair.examples.append(example)
+    if all(kept.surface != occurrence.surface for kept in pair.examples):
+        pair.examples.append(occurrence)
 
 
-def between(pairs: Sequence[Pair], least: int) -> list[Pair]:
+def between(pairs: Sequence[Conflict], least: int) -> list[Conflict]:
     """The pairs of two sets with at least so many places found and something not agreed."""
     return [p for p in pairs if p.a != p.b and p.found >= least and p.counts["agree"] < p.found]
 
 
-def table(pairs: Sequence[Pair], least: int) -> list[list[str]]:
+def table(pairs: Sequence[Conflict], least: int) -> list[list[str]]:
     """The rows of a table, the header first; `own` is A's ratio against itself."""
     own = {(p.label, p.a): p.ratio for p in pairs if p.a == p.b}
     rows = [["label", "annotated in", "looked for in", "found", *VERDICTS, "conflict", "own"]]
@@ -235,7 +235,7 @@ def table(pairs: Sequence[Pair], least: int) -> list[list[str]]:
     return rows
 
 
-def as_dicts(pairs: Sequence[Pair], least: int) -> list[dict[str, Any]]:
+def as_dicts(pairs: Sequence[Conflict], least: int) -> list[dict[str, Any]]:
     """The same for JSON, with the examples."""
     own = {(p.label, p.a): p.ratio for p in pairs if p.a == p.b}
     return [
@@ -245,7 +245,7 @@ def as_dicts(pairs: Sequence[Pair], least: int) -> list[dict[str, Any]]:
             "conflict": pair.ratio, "at_least": pair.at_least,
             "own": own.get((pair.label, pair.a)),
             "examples": [
-                {name: getattr(e, name) for name in Example.__dataclass_fields__}
+                {name: getattr(e, name) for name in Occurrence.__dataclass_fields__}
                 for e in pair.examples
             ],
         }

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from b2ner_cli.datasets.sampling import OnBad, only
-from b2ner_cli.datasets.splits import Section, digest
-from b2ner_cli.datasets.writing import Part, readable
+from b2ner_cli.datasets.splits import Split, digest
+from b2ner_cli.datasets.writing import SplitContent, readable
 from b2ner_cli.formats.conll import tokenize
 
 WIDTH = 1024  # of a vector of words
@@ -31,25 +31,25 @@ Embed = Callable[[Sequence[str]], torch.Tensor]  # texts to (texts, width), in f
 
 
 def prune(
-    found: Iterable[Section],
+    found: Iterable[Split],
     per_type: int,
     embed: Embed,
     on_bad: OnBad,
     show: Callable[[str], None] = lambda line: None,
-) -> Iterator[Part]:
-    """Keep documents of each section's; they come in their order in the file."""
-    for section in found:
+) -> Iterator[SplitContent]:
+    """Keep documents of each split; they come in their order in the file."""
+    for split in found:
         types = [
             frozenset(m.label for m in document.mentions or ()) or frozenset([NONE])
-            for document in readable(section, on_bad)
+            for document in readable(split, on_bad)
         ]
         if not types:
-            yield section, iter(())
+            yield split, iter(())
             continue
-        vectors = vectorise((document.text for document in readable(section)), embed)
+        vectors = vectorise((document.text for document in readable(split)), embed)
         kept = choose(types, vectors, per_type)
-        show(f"{section.key} {section.split}: {len(kept):,} of {len(types):,} documents kept")
-        yield section, only(section, set(kept))
+        show(f"{split.key} {split.name}: {len(kept):,} of {len(types):,} documents kept")
+        yield split, only(split, set(kept))
 
 
 def vectorise(texts: Iterable[str], embed: Embed, batch: int = 512) -> torch.Tensor:

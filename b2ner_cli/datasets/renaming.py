@@ -20,8 +20,8 @@ import orjson
 
 from b2ner_cli.core.document import Document
 from b2ner_cli.datasets.sampling import OnBad
-from b2ner_cli.datasets.splits import Section
-from b2ner_cli.datasets.writing import Part, readable
+from b2ner_cli.datasets.splits import Split
+from b2ner_cli.datasets.writing import SplitContent, readable
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats.fields import json_type
 from b2ner_cli.labels.label_set import LabelSet
@@ -75,21 +75,21 @@ def _check_name(where: str, new: Any) -> None:
         raise DataError(f"{where}: {error.message}", error.hint) from None
 
 
-def standardise(found: Sequence[Section], renames: LabelMap, on_bad: OnBad) -> Iterator[Part]:
-    """The same sections under the new names. Raises DataError before the first is read."""
+def standardise(found: Sequence[Split], renames: LabelMap, on_bad: OnBad) -> Iterator[SplitContent]:
+    """The same splits under the new names. Raises DataError before the first is read."""
     _check_there(found, renames)
     return _renamed(found, renames, on_bad)
 
 
-def _check_there(found: Sequence[Section], renames: LabelMap) -> None:
+def _check_there(found: Sequence[Split], renames: LabelMap) -> None:
     labels: dict[str, dict[str, None]] = {}
-    for section in found:
-        held = dict.fromkeys(section.dataset.labels) or dict.fromkeys(
+    for split in found:
+        held = dict.fromkeys(split.dataset.labels) or dict.fromkeys(
             label
-            for document in readable(section)
+            for document in readable(split)
             for label in (document.labels or [m.label for m in document.mentions or ()])
         )
-        labels.setdefault(section.key, {}).update(held)
+        labels.setdefault(split.key, {}).update(held)
     for key, names in renames.sets.items():
         if key != EVERY and key not in labels:
             raise DataError(f"{renames.where}: no data set {key}", _near(key, labels))
@@ -106,17 +106,17 @@ def _near(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"it has {', '.join(list(names)[:8])}"
 
 
-def _renamed(found: Sequence[Section], renames: LabelMap, on_bad: OnBad) -> Iterator[Part]:
-    for section in found:
-        names = renames.names(section.key)
-        if not names or section.dataset.kind != "NER":
-            yield section, readable(section, on_bad)
+def _renamed(found: Sequence[Split], renames: LabelMap, on_bad: OnBad) -> Iterator[SplitContent]:
+    for split in found:
+        names = renames.names(split.key)
+        if not names or split.dataset.kind != "NER":
+            yield split, readable(split, on_bad)
             continue
-        dataset = replace(section.dataset, labels=relabel(section.dataset.labels, names))
-        if section.dataset.labels and not dataset.labels:
-            raise DataError(f"{renames.where}: leaves {section.key} without labels")
-        documents = readable(section, on_bad)
-        yield replace(section, dataset=dataset), (rename(each, names) for each in documents)
+        dataset = replace(split.dataset, labels=relabel(split.dataset.labels, names))
+        if split.dataset.labels and not dataset.labels:
+            raise DataError(f"{renames.where}: leaves {split.key} without labels")
+        documents = readable(split, on_bad)
+        yield replace(split, dataset=dataset), (rename(each, names) for each in documents)
 
 
 def relabel(labels: Sequence[str], names: Names) -> tuple[str, ...]:

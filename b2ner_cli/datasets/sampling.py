@@ -1,7 +1,7 @@
-"""Parts of data sets: splits cut off their training documents, and random samples.
+"""Parts of data sets: dev and test cut off the training documents, and random samples.
 
 Which part a document goes to depends on its text and the seed alone, so equal texts stay
-together and nothing of a test split is trained on. Only numbers are kept in memory: a section is
+together and nothing of a test split is trained on. Only numbers are kept in memory: a split is
 read once to choose and once to write.
 """
 
@@ -15,9 +15,9 @@ from itertools import groupby
 
 from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.datasets.balance import Limits, balanced
-from b2ner_cli.datasets.splits import Section, digest
+from b2ner_cli.datasets.splits import Split, digest
 from b2ner_cli.datasets.task_configs import SEED
-from b2ner_cli.datasets.writing import Part, readable
+from b2ner_cli.datasets.writing import SplitContent, readable
 from b2ner_cli.errors import DataError, UsageError
 
 OnBad = Callable[[BadRecord], None]
@@ -40,23 +40,23 @@ class Shares:
             raise UsageError("nothing to split off", "say how much: --dev 0.1 --test 500")
 
 
-def split(
-    found: Sequence[Section], shares: Shares, on_bad: OnBad, note: Callable[[str], None]
-) -> Iterator[Part]:
+def split_off(
+    found: Sequence[Split], shares: Shares, on_bad: OnBad, note: Callable[[str], None]
+) -> Iterator[SplitContent]:
     """Cut dev and test off each set's train split; a split that is there already is kept."""
-    for key, sections in groupby(found, key=lambda section: section.key):
-        parts = {section.split: section for section in sections}
+    for key, splits in groupby(found, key=lambda split: split.key):
+        parts = {split.name: split for split in splits}
         kept = [name for name in ("dev", "test") if name in parts]
         wanted = _left(shares, kept)
         if "train" not in parts:
             note(f"{key} has no train split; it stays as it is")
         elif kept:
             note(f"{key} has a {' and a '.join(kept)} split already; kept")
-        for name, section in parts.items():
+        for name, split in parts.items():
             if name != "train" or wanted is None:
-                yield section, readable(section, on_bad)
+                yield split, readable(split, on_bad)
             else:
-                yield from _cut(section, wanted, on_bad)
+                yield from _cut(split, wanted, on_bad)
 
 
 def _left(shares: Shares, there: Collection[str]) -> Shares | None:
@@ -66,15 +66,15 @@ def _left(shares: Shares, there: Collection[str]) -> Shares | None:
     return Shares(dev, test, shares.seed) if dev or test else None
 
 
-def _cut(section: Section, shares: Shares, on_bad: OnBad) -> Iterator[Part]:
+def _cut(split: Split, shares: Shares, on_bad: OnBad) -> Iterator[SplitContent]:
     def place(document: Document) -> int:
         return digest(document.text, shares.seed)
 
-    texts = array("Q", sorted({place(document) for document in readable(section, on_bad)}))
+    texts = array("Q", sorted({place(document) for document in readable(split, on_bad)}))
     test, dev = (_number(share, len(texts)) for share in (shares.test, shares.dev))
     if test + dev >= len(texts):
         raise DataError(
-            f"{section.file}: {len(texts):,} texts, of which {test + dev:,} are to be split off",
+            f"{split.file}: {len(texts):,} texts, of which {test + dev:,} are to be split off",
             "leave some to train on",
         )
     edges = {"test": (0, test), "dev": (test, test + dev), "train": (test + dev, len(texts))}
@@ -82,8 +82,8 @@ def _cut(section: Section, shares: Shares, on_bad: OnBad) -> Iterator[Part]:
         first, last = edges[name]
         if first < last:
             low, high = texts[first], texts[last - 1]
-            chosen = (d for d in readable(section) if low <= place(d) <= high)
-            yield replace(section, split=name), chosen
+            chosen = (d for d in readable(split) if low <= place(d) <= high)
+            yield replace(split, name=name), chosen
 
 
 def _number(share: float, texts: int) -> int:
@@ -91,23 +91,23 @@ def _number(share: float, texts: int) -> int:
 
 
 def sample(
-    found: Sequence[Section], number: int | None, per_type: int | None, seed: int, on_bad: OnBad
-) -> Iterator[Part]:
-    """Draw documents of each section, in their order in the file.
+    found: Sequence[Split], number: int | None, per_type: int | None, seed: int, on_bad: OnBad
+) -> Iterator[SplitContent]:
+    """Draw documents of each split, in their order in the file.
 
     At most `number`, and with `per_type` only such as hold a type that is still short of it;
     documents without entities are a type of their own.
     """
     limits = Limits(number or NO_CAP, per_type or NO_CAP, empty=1.0)
-    for section in found:
+    for split in found:
         labels = [
             {m.label for m in document.mentions or ()} or {""}
-            for document in readable(section, on_bad)
+            for document in readable(split, on_bad)
         ]
-        rng = random.Random(f"{seed}/{section.key}/{section.split}")
-        yield section, only(section, set(balanced(labels, limits, rng)))
+        rng = random.Random(f"{seed}/{split.key}/{split.name}")
+        yield split, only(split, set(balanced(labels, limits, rng)))
 
 
-def only(section: Section, rows: Collection[int]) -> Iterator[Document]:
-    """The documents of a section with these numbers, counted from 0 among those readable."""
-    return (document for row, document in enumerate(readable(section)) if row in rows)
+def only(split: Split, rows: Collection[int]) -> Iterator[Document]:
+    """The documents of a split with these numbers, counted from 0 among those readable."""
+    return (document for row, document in enumerate(readable(split)) if row in rows)

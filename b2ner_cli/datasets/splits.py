@@ -1,10 +1,10 @@
-"""What there is to read: sections, each the annotated documents of one split of one data set.
+"""What there is to read: the splits of data sets, each with its annotated documents.
 
-    B2NERD_data.zip               a section a split of every set in the collection
+    B2NERD_data.zip               every split of every set in the collection
     folder/NER_en/games/train.X   the same for X = json, jsonl, conll, parquet
-    reviews.jsonl                 one section: NER_en, reviews, train
+    reviews.jsonl                 one split: NER_en, reviews, train
 
-A section is read from its file each time it is asked, a document at a time, so that whoever needs
+A split is read from its file each time it is asked, a document at a time, so that whoever needs
 two looks at a data set takes two. Names without a place are looked for in the text by `gold`.
 """
 
@@ -73,11 +73,11 @@ def digest(text: str, seed: int = 0) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Split:
     """One split of one data set: what it is called, its labels, and the file it stands in."""
 
     dataset: DataSet
-    split: str
+    name: str  # train, dev or test
     file: folders.Place
     format: str = "b2nerd"
 
@@ -129,7 +129,7 @@ def _ignore(problem: Misfit) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """Where to read and what a file without a name of its own is to be called."""
 
     path: Path
@@ -139,8 +139,8 @@ class Source:
     language: str = "en"
 
 
-def sections(source: Source, on_problem: Report | None = None) -> list[Section]:
-    """Find what is to be read, by task, name and split; at least one section.
+def find_splits(source: DataSource, on_problem: Report | None = None) -> list[Split]:
+    """Find what is to be read, by task, name and split; there is at least one.
 
     A labels.json that cannot be used raises DataError, unless `on_problem` takes it in words.
     """
@@ -157,7 +157,7 @@ def sections(source: Source, on_problem: Report | None = None) -> list[Section]:
             return found
         raise
     return [
-        Section(dataset, split, dataset.path / f"{split}.json")
+        Split(dataset, split, dataset.path / f"{split}.json")
         for dataset in sets
         for split in dataset.splits
     ]
@@ -168,7 +168,7 @@ def _is_archive(path: Path) -> bool:
         return path.suffix.lower() == ".zip" or stream.read(4) == b"PK\x03\x04"
 
 
-def _single(source: Source, on_problem: Report | None) -> Section:
+def _single(source: DataSource, on_problem: Report | None) -> Split:
     """A file by itself; named as in a folder of data sets if it stands in one."""
     path = source.path
     kind = source.format or by_suffix(path)
@@ -184,7 +184,7 @@ def _single(source: Source, on_problem: Report | None) -> Section:
         if folder.parent.name.partition("_")[0] in ("NER", "RE", "EE"):
             task = folder.parent.name
     dataset = _dataset(path.parent, task, source.name or name, split, on_problem)
-    return Section(dataset, split, path, kind)
+    return Split(dataset, split, path, kind)
 
 
 def by_suffix(path: Path) -> str | None:
@@ -203,7 +203,7 @@ def _dataset(
     return DataSet(task, name, language, folder, (), (split,))
 
 
-def _other_files(top: Path, on_problem: Report | None) -> list[Section]:
+def _other_files(top: Path, on_problem: Report | None) -> list[Split]:
     """Data sets in B2NERD's layout, but in files of another format."""
     found = []
     for split in SPLITS:
@@ -213,5 +213,5 @@ def _other_files(top: Path, on_problem: Report | None) -> list[Section]:
                 dataset = _dataset(
                     path.parent, folder.parent.name, folder.name, split, on_problem
                 )  # fmt: skip
-                found.append(Section(dataset, split, path, kind))
-    return sorted(found, key=lambda each: (each.key, SPLITS.index(each.split)))
+                found.append(Split(dataset, split, path, kind))
+    return sorted(found, key=lambda each: (each.key, SPLITS.index(each.name)))

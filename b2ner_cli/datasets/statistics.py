@@ -20,7 +20,7 @@ from b2ner_cli.core.document import BadRecord
 from b2ner_cli.datasets import b2nerd
 from b2ner_cli.datasets.b2nerd import SPLITS
 from b2ner_cli.datasets.folders import Place
-from b2ner_cli.datasets.splits import Section
+from b2ner_cli.datasets.splits import Split
 from b2ner_cli.errors import DataError
 
 log = logging.getLogger("b2ner")
@@ -29,8 +29,8 @@ RAW = "B2NERD_raw"
 
 
 @dataclass(slots=True)
-class Counts:
-    """What a section holds. `unplaced` entities have no offsets; `misfits` are wrong in a row."""
+class SplitCounts:
+    """What a split holds. `unplaced` entities have no offsets; `misfits` are wrong in a row."""
 
     key: str
     task: str
@@ -67,11 +67,11 @@ class Counts:
         }  # fmt: skip
 
 
-def count(section: Section, on_bad: Callable[[BadRecord], None]) -> Counts:
-    """Read a section once and count it; rows that are no documents are handed over."""
+def count(split: Split, on_bad: Callable[[BadRecord], None]) -> SplitCounts:
+    """Read a split once and count it; rows that are no documents are handed over."""
     problems: list[None] = []
-    counts = Counts(section.key, section.dataset.task, section.split, section.dataset.labels)
-    for item in section.documents(lambda problem: problems.append(None)):
+    counts = SplitCounts(split.key, split.dataset.task, split.name, split.dataset.labels)
+    for item in split.documents(lambda problem: problems.append(None)):
         if isinstance(item, BadRecord):
             counts.broken += 1
             on_bad(item)
@@ -89,15 +89,15 @@ def count(section: Section, on_bad: Callable[[BadRecord], None]) -> Counts:
 
 
 def count_all(
-    found: Iterable[Section], path: Path, on_bad: Callable[[BadRecord], None]
-) -> list[Counts]:
-    """Count sections, and their raw rows where `path` holds the raw collection."""
+    found: Iterable[Split], path: Path, on_bad: Callable[[BadRecord], None]
+) -> list[SplitCounts]:
+    """Count splits, and their raw rows where `path` holds the raw collection."""
     raw = _raw_folders(path)
     every = []
-    for section in found:
-        counts = count(section, on_bad)
-        folder = raw.get((section.dataset.task, section.dataset.name))
-        if folder is not None and (file := folder / f"{section.split}.json").is_file():
+    for split in found:
+        counts = count(split, on_bad)
+        folder = raw.get((split.dataset.task, split.dataset.name))
+        if folder is not None and (file := folder / f"{split.name}.json").is_file():
             counts.raw = b2nerd.count_rows(file)
         every.append(counts)
     return every
@@ -111,7 +111,7 @@ def _raw_folders(path: Path) -> Mapping[tuple[str, str], Place]:
     return {(task, name): folder for folder, task, name in found}
 
 
-def _total(split: str, language: str, parts: Sequence[Counts]) -> dict[str, Any]:
+def _total(split: str, language: str, parts: Sequence[SplitCounts]) -> dict[str, Any]:
     known = [part.raw for part in parts if part.raw is not None]
     return {
         "split": split,
@@ -124,7 +124,7 @@ def _total(split: str, language: str, parts: Sequence[Counts]) -> dict[str, Any]
     }
 
 
-def totals(every: Sequence[Counts]) -> list[dict[str, Any]]:
+def totals(every: Sequence[SplitCounts]) -> list[dict[str, Any]]:
     """Sum up by split and language, with a total for each split of more than one language."""
     rows = []
     for split in SPLITS:
@@ -137,7 +137,7 @@ def totals(every: Sequence[Counts]) -> list[dict[str, Any]]:
     return rows
 
 
-def types(every: Sequence[Counts]) -> list[dict[str, Any]]:
+def types(every: Sequence[SplitCounts]) -> list[dict[str, Any]]:
     """Each type's entities by split, and the number of sets that have it; the commonest first."""
     by_split: defaultdict[str, Counter[str]] = defaultdict(Counter)
     sets: defaultdict[str, set[str]] = defaultdict(set)
@@ -152,7 +152,7 @@ def types(every: Sequence[Counts]) -> list[dict[str, Any]]:
     ]
 
 
-def table(every: Sequence[Counts], by: str | None) -> list[list[str]]:
+def table(every: Sequence[SplitCounts], by: str | None) -> list[list[str]]:
     """The rows of a table, the header first: totals, or by dataset or type."""
     if by == "type":
         rows = types(every)
@@ -168,7 +168,7 @@ def table(every: Sequence[Counts], by: str | None) -> list[list[str]]:
     return [names, *([_cell(row[head]) for head in heads] for row in rows)]
 
 
-def as_dict(every: Sequence[Counts], path: Path, collection: str | None) -> dict[str, Any]:
+def as_dict(every: Sequence[SplitCounts], path: Path, collection: str | None) -> dict[str, Any]:
     """Everything that was counted, for JSON."""
     return {
         "path": str(path),

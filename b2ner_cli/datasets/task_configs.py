@@ -47,7 +47,7 @@ _ONE_SPLIT = re.compile(rf"(?:.*\.)?({'|'.join(SPLITS)})_tasks\.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConfigEntry:
     """A data set as a config lists it, and how documents are taken from it."""
 
     task: str  # NER_en
@@ -84,7 +84,7 @@ class Part:
     """
 
     dataset: DataSet
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ConfigEntry, ...] = ()
     task: Task = "NER"
 
     def __str__(self) -> str:
@@ -111,9 +111,9 @@ class TaskConfig:
     """The entries of each split's section, in their order; `name` is what errors call it."""
 
     name: str
-    sections: Mapping[str, tuple[Entry, ...]]
+    sections: Mapping[str, tuple[ConfigEntry, ...]]
 
-    def section(self, split: str) -> tuple[Entry, ...]:
+    def section(self, split: str) -> tuple[ConfigEntry, ...]:
         """The entries of a split, at least one."""
         if split not in self.sections:
             raise UsageError(
@@ -162,7 +162,7 @@ def read(name: str) -> TaskConfig:
     path = Path(name)
     if path.is_file():
         return TaskConfig(name, _file(path))
-    sections: dict[str, tuple[Entry, ...]] = {}
+    sections: dict[str, tuple[ConfigEntry, ...]] = {}
     for split in SPLITS:
         for single in (path / f"{split}_tasks.json", Path(f"{path}.{split}_tasks.json")):
             if single.is_file():
@@ -200,7 +200,7 @@ def find(config: TaskConfig, split: str, root: Path, wanted: Sequence[Task] = ()
     Raises DataError for one that is not there or has no such split; dev stands in for train.
     """
     found = {(d.task, d.name): d for d in b2nerd.datasets(root)}
-    entries: dict[tuple[str, str], list[Entry]] = {}
+    entries: dict[tuple[str, str], list[ConfigEntry]] = {}
     for entry in config.section(split):
         entries.setdefault(entry.place, []).append(entry)
     folders = {place: _folder(place, found) for place in entries}
@@ -251,7 +251,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.0)[0]]
 
 
-def _file(path: Path) -> dict[str, tuple[Entry, ...]]:
+def _file(path: Path) -> dict[str, tuple[ConfigEntry, ...]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -279,7 +279,9 @@ def _parsed(text: str, where: str) -> Any:
         ) from None
 
 
-def _sections(content: Any, where: str, splits: Sequence[str]) -> dict[str, tuple[Entry, ...]]:
+def _sections(
+    content: Any, where: str, splits: Sequence[str]
+) -> dict[str, tuple[ConfigEntry, ...]]:
     """Read sections by split; a section without a split's name is that of all `splits`."""
     if isinstance(content, dict) and set(SPLITS) & set(content):
         for key in content:
@@ -290,11 +292,11 @@ def _sections(content: Any, where: str, splits: Sequence[str]) -> dict[str, tupl
     return dict.fromkeys(splits, _section(content, where))
 
 
-def _section(content: Any, where: str) -> tuple[Entry, ...]:
+def _section(content: Any, where: str) -> tuple[ConfigEntry, ...]:
     example = f'for example {{"NER_en": [{{"{_SAMPLING}": "full", "{_NAME}": "games"}}]}}'
     if not isinstance(content, dict):
         raise DataError(f"{where}: {json_type(content)}, not an object of tasks", example)
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], ConfigEntry] = {}
     for task, items in content.items():
         if task.partition("_")[0] not in task_documents.OWN:
             hint = f"tasks are {', '.join(task_documents.OWN)}, in a language, such as NER_en"
@@ -314,7 +316,7 @@ def _section(content: Any, where: str) -> tuple[Entry, ...]:
     return tuple(entries.values())
 
 
-def _entry(task: str, item: Any, where: str) -> Entry:
+def _entry(task: str, item: Any, where: str) -> ConfigEntry:
     if not isinstance(item, dict):
         raise DataError(f"{where}: {json_type(item)}, not an object")
     for key in (_NAME, _SAMPLING):
@@ -331,4 +333,4 @@ def _entry(task: str, item: Any, where: str) -> Entry:
             f"{where} ({name}): no sampling strategy {sampling!r}",
             "choose full, random, random_N or upsample_N, N from 1 to 9999999",
         )
-    return Entry(task, name, match[1] or sampling, int(match[2]) if match[2] else None)
+    return ConfigEntry(task, name, match[1] or sampling, int(match[2]) if match[2] else None)

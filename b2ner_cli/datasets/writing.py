@@ -6,7 +6,7 @@
     conll    a token and its BIO2 tag a line
     parquet  the columns of jsonl
 
-Names without a place are placed by `sections.gold`; what the text does not hold stays under
+Names without a place are placed by `splits.gold`; what the text does not hold stays under
 `unlocated`, or, where a format has no room for it, is counted as lost. In a folder a set is
 TASK/NAME/SPLIT.SUFFIX with its labels.json, in any format; rows that come from B2NERD's layout
 and stay in it are written as they were.
@@ -24,7 +24,7 @@ import orjson
 
 from b2ner_cli.core.document import Document, Result
 from b2ner_cli.datasets.b2nerd import SPLITS, DataSet
-from b2ner_cli.datasets.splits import Section, gold
+from b2ner_cli.datasets.splits import Split, gold
 from b2ner_cli.errors import OutputError, UsageError
 from b2ner_cli.formats import conll, open_output, parquet
 
@@ -37,7 +37,9 @@ SUFFIXES = {
 }
 _OURS = ("id", "text", "sentence", "entities", "spans", "labels", "unlocated", "answer")
 
-Part = tuple[Section, Iterable[Document]]  # what a section is to hold; its file is not looked at
+SplitContent = tuple[
+    Split, Iterable[Document]
+]  # what a split is to hold; its file is not looked at
 
 
 @dataclass(slots=True)
@@ -50,9 +52,9 @@ class Written:
     lost: Counter[str] = field(default_factory=Counter)
 
 
-def own_format(section: Section) -> str:
-    """The format that a section's documents are written in if no other is asked for."""
-    return "jsonl" if section.format == "csv" else section.format
+def own_format(split: Split) -> str:
+    """The format that a split's documents are written in if no other is asked for."""
+    return "jsonl" if split.format == "csv" else split.format
 
 
 def check_target(kind: str, target: Path, source: Path, *, folder: bool, force: bool) -> None:
@@ -70,19 +72,19 @@ def check_target(kind: str, target: Path, source: Path, *, folder: bool, force: 
         raise OutputError(f"{target} is there already", "--force overwrites the sets in it")
 
 
-def write_folder(parts: Iterable[Part], target: Path, kind: str) -> Written:
-    """Write sections under a folder, set by set as they come, each with its labels.json."""
+def write_folder(parts: Iterable[SplitContent], target: Path, kind: str) -> Written:
+    """Write splits under a folder, set by set as they come, each with its labels.json."""
     written = Written()
     labels: dict[tuple[str, str], dict[str, None]] = {}
-    for section, documents in parts:
-        dataset = section.dataset
+    for split, documents in parts:
+        dataset = split.dataset
         folder = target / dataset.task / dataset.name
         key = (dataset.task, dataset.name)
         if key not in labels:
             _make(folder)
             labels[key] = dict.fromkeys(dataset.labels)
         seen = labels[key] if not dataset.labels else {}
-        path = folder / f"{section.split}{SUFFIXES[kind]}"
+        path = folder / f"{split.name}{SUFFIXES[kind]}"
         _write_file(_noting(documents, seen), path, kind, written, force=True)
         _write_labels(folder / "labels.json", dataset, list(labels[key]))
     return written
@@ -225,10 +227,10 @@ def _row(document: Document, written: Written) -> bytes:
 
 
 def readable(
-    section: Section, on_bad: Callable[[Any], None] | None = None
+    split: Split, on_bad: Callable[[Any], None] | None = None
 ) -> Iterator[Document]:  # fmt: skip
-    """A section's documents alone; what cannot be read goes to `on_bad`, if to anyone."""
-    for item in section.documents():
+    """A split's documents alone; what cannot be read goes to `on_bad`, if to anyone."""
+    for item in split.documents():
         if isinstance(item, Document):
             yield item
         elif on_bad is not None:

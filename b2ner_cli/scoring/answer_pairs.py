@@ -20,10 +20,10 @@ from b2ner_cli.formats import predictions
 from b2ner_cli.labels.label_map import LabelMap, relabel
 from b2ner_cli.prompts import parsing
 from b2ner_cli.scoring import items
-from b2ner_cli.scoring.counts import DataSet, span_items
-from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Span, Strange
+from b2ner_cli.scoring.counts import SetName, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Span, Unsupported
 from b2ner_cli.scoring.paper_metric import Piece, normalise, split_commas
-from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
+from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, Side
 
 # Those that the authors' evaluator knows; it ends at any other.
 TASKS = ("NER", "RE", "EE", "EET", "EEA", "newEEA", "newEET", "Sentiment")
@@ -32,7 +32,7 @@ _NO_PIECES: frozenset[Piece] = frozenset()
 _NOT_LETTERS = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
-def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
+def answer_pairs(path: Path, reading: Reading) -> Iterator[ScoredDocument]:
     """Yield the records of a prediction file with both their sides."""
     known: dict[tuple[str, str, str], _Asking] = {}
     for record in predictions.read(path):
@@ -40,7 +40,7 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
         asking = known.get(key)
         if asking is None:
             _check_task(record)
-            asking = known[key] = _Asking(DataSet(*key))
+            asking = known[key] = _Asking(SetName(*key))
         asked = asking.labels(record)
         if reading.label_map:
             record, asked = _renamed(record, asked, reading.label_map)
@@ -48,7 +48,7 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
             record = _split(record)
         said = _pieces(record.predicted)
         lost = relations.is_lost if record.task == "RE" else is_lost
-        audit, strange = _answer_audit(said, record.sentence, asked, lost)
+        audit, unsupported = _answer_audit(said, record.sentence, asked, lost)
         gold_pieces = pieces = _NO_PIECES
         gold_spans = spans = _NO_SPANS
         if "paper" in reading.metrics:
@@ -63,7 +63,7 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
             gold_spans, spans, unplaced = _spans(record, asked, said)
             if unplaced:
                 audit += Audit(unplaced=unplaced)
-        yield Pair(
+        yield ScoredDocument(
             asking.data_set,
             record.id,
             record.sentence,
@@ -71,7 +71,7 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
             Side(spans, pieces, guess),
             audit,
             False,
-            strange,
+            unsupported,
             record,
         )
 
@@ -79,7 +79,7 @@ def answer_pairs(path: Path, reading: Reading) -> Iterator[Pair]:
 class _Asking:
     """A data set, how its answers are read, and its prompts' labels, which mostly begin alike."""
 
-    def __init__(self, data_set: DataSet) -> None:
+    def __init__(self, data_set: SetName) -> None:
         self.data_set = data_set
         self.paper = items.paper(data_set.task)
         self.strict = items.strict(data_set.task)
@@ -179,16 +179,16 @@ def _names(asked: str) -> tuple[str, ...]:
 
 def _answer_audit(
     said: list[Piece], text: str, asked: str | None, lost: Callable[[str, str], bool]
-) -> tuple[Audit, Strange]:
+) -> tuple[Audit, Unsupported]:
     unlocated = [piece for piece in said if piece[1] not in text and lost(text, piece[1])]
     unasked: list[Piece] = []
     if asked is not None:
         unasked = [piece for piece in said if not _is_asked(piece[0], asked)]
     audit = Audit(len(said), len(unlocated), None if asked is None else len(unasked))
     if not unlocated and not unasked:
-        return audit, NOTHING_STRANGE
+        return audit, NOTHING_UNSUPPORTED
     absent = dict.fromkeys(piece for piece in unlocated if piece not in unasked)
-    return audit, Strange(tuple(absent), tuple(dict.fromkeys(unasked)))
+    return audit, Unsupported(tuple(absent), tuple(dict.fromkeys(unasked)))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -16,9 +16,9 @@ from typing import BinaryIO, cast
 import orjson
 
 from b2ner_cli.formats.predictions import PredictionRecord
-from b2ner_cli.scoring.counts import DataSet
+from b2ner_cli.scoring.counts import SetName
 from b2ner_cli.scoring.paper_metric import Piece, normalise
-from b2ner_cli.scoring.sides import Pair
+from b2ner_cli.scoring.scored_documents import ScoredDocument
 
 _ALWAYS = ("AuditAnyF1NotOne", "AuditBothEmpty", "AuditLabelEmptyOnly", "AuditPredEmptyOnly",
            "AuditWhatever")  # fmt: skip
@@ -77,9 +77,9 @@ class Audits:
     """The records each audit catches, kept in temporary files until `write`: they may be many."""
 
     def __init__(self) -> None:
-        self._sets: dict[DataSet, _Caught] = {}
+        self._sets: dict[SetName, _Caught] = {}
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: ScoredDocument) -> None:
         """Audit one record of a prediction file."""
         if pair.record is None:
             return

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from b2ner_cli.scoring.counts import DataSet, Scores, averages
+from b2ner_cli.scoring.counts import Scores, SetName, averages
 
 Interval = tuple[float, float]
 
@@ -24,7 +24,7 @@ class Intervals:
 
     rounds: int = 0
     seed: int = 0
-    data_sets: Mapping[DataSet, Interval] = field(default_factory=dict)
+    data_sets: Mapping[SetName, Interval] = field(default_factory=dict)
     averages: Mapping[str, Interval] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -38,12 +38,12 @@ class Intervals:
         }
 
 
-def intervals(scores: Mapping[DataSet, Scores], rounds: int, seed: int = 0) -> Intervals:
+def intervals(scores: Mapping[SetName, Scores], rounds: int, seed: int = 0) -> Intervals:
     """Draw the documents of each data set `rounds` times; data sets are drawn independently."""
     import numpy as np
 
     random = np.random.default_rng(seed)
-    drawn: dict[DataSet, list[float]] = {}
+    drawn: dict[SetName, list[float]] = {}
     for data_set, each in scores.items():
         triples = sorted(each.documents)
         numbers = np.array([each.documents[triple] for triple in triples])

@@ -15,11 +15,11 @@ from typing import Literal
 from b2ner_cli.core.document import Entity
 from b2ner_cli.scoring.error_classes import (
     CLASSES,
-    NOTHING_STRANGE,
+    NOTHING_UNSUPPORTED,
     Errors,
     ItemT,
     Span,
-    Strange,
+    Unsupported,
     overlapping,
     piece_errors,
     same_place,
@@ -113,30 +113,30 @@ class Tally:
         self,
         gold: frozenset[Span],
         predicted: frozenset[Span],
-        strange: Strange = NOTHING_STRANGE,
+        unsupported: Unsupported = NOTHING_UNSUPPORTED,
     ) -> Errors | None:
         """Count one document, strictly, and return its errors; each set holds a span once."""
         self._spans = True
         self._add(gold, predicted)
-        if gold == predicted and strange is NOTHING_STRANGE:
+        if gold == predicted and unsupported is NOTHING_UNSUPPORTED:
             return None
         missed, invented = gold - predicted, predicted - gold
         if missed and invented:
             self._boundary += len(same_place(missed, invented))
             self._type += len(overlapping(list(missed), list(invented)))
-        return self._sorted(span_errors(gold, predicted, strange))
+        return self._sorted(span_errors(gold, predicted, unsupported))
 
     def add_pieces(
         self,
         gold: frozenset[Piece],
         predicted: frozenset[Piece],
-        strange: Strange = NOTHING_STRANGE,
+        unsupported: Unsupported = NOTHING_UNSUPPORTED,
     ) -> Errors | None:
         """Count one document by its normalised pieces, and return its errors."""
         self._add(gold, predicted)
         if gold == predicted:
             return None
-        return self._sorted(piece_errors(gold, predicted, strange))
+        return self._sorted(piece_errors(gold, predicted, unsupported))
 
     def _add(self, gold: frozenset[ItemT], predicted: frozenset[ItemT]) -> None:
         hits = gold & predicted
@@ -198,7 +198,7 @@ def span_items(entities: Iterable[Entity]) -> frozenset[Span]:
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class SetName:
     """The name of a data set; `task` and `language` are empty for a plain file."""
 
     name: str
@@ -214,7 +214,7 @@ class DataSet:
         return f"{self.group}_{self.name}" if self.group else self.name
 
 
-def averages(f1: Mapping[DataSet, float]) -> dict[str, float]:
+def averages(f1: Mapping[SetName, float]) -> dict[str, float]:
     """Average F1 over data sets, unweighted: for each task and language, and ``overall``.
 
     `overall` is over data sets, not over the averages. Excluded sets count only where there is
@@ -228,17 +228,17 @@ def averages(f1: Mapping[DataSet, float]) -> dict[str, float]:
     return means | {"overall": _mean(f1)}
 
 
-def _mean(f1: Mapping[DataSet, float]) -> float:
+def _mean(f1: Mapping[SetName, float]) -> float:
     values = [f1[data_set] for data_set in _counted(f1)]
     return sum(values) / len(values) if values else 0.0
 
 
-def _counted(data_sets: Iterable[DataSet]) -> list[DataSet]:
+def _counted(data_sets: Iterable[SetName]) -> list[SetName]:
     given = list(data_sets)
     return [data_set for data_set in given if data_set.name not in EXCLUDED] or given
 
 
-def macro(scores: Mapping[DataSet, Scores]) -> float:
+def macro(scores: Mapping[SetName, Scores]) -> float:
     """Average F1 over labels, unweighted: each label's counts pooled over the data sets.
 
     Labels without gold support are left out; their inventions show in the micro scores.

@@ -17,7 +17,7 @@ from b2ner_cli.scoring.paper_metric import Piece
 
 Span = tuple[str, int, int]  # label, start, end: what strict compares
 Item = Span | Piece
-Pair = tuple[Item, Item]  # gold, predicted
+ItemPair = tuple[Item, Item]  # gold, predicted
 ItemT = TypeVar("ItemT", Span, Piece)
 
 CLASSES = (
@@ -38,8 +38,8 @@ class Errors:
 
     missed: tuple[Item, ...] = ()
     invented: tuple[Item, ...] = ()
-    wrong_label: tuple[Pair, ...] = ()
-    wrong_boundary: tuple[Pair, ...] = ()
+    wrong_label: tuple[ItemPair, ...] = ()
+    wrong_boundary: tuple[ItemPair, ...] = ()
     not_in_text: tuple[Piece, ...] = ()
     not_in_labels: tuple[Piece, ...] = ()
 
@@ -59,31 +59,35 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class Strange:
+class Unsupported:
     """Predictions of a document that no gold can match: each stands in one field."""
 
     not_in_text: tuple[Piece, ...] = ()
     not_in_labels: tuple[Piece, ...] = ()
 
 
-NOTHING_STRANGE = Strange()
+NOTHING_UNSUPPORTED = Unsupported()
 
 
 def span_errors(
-    gold: frozenset[Span], predicted: frozenset[Span], strange: Strange = NOTHING_STRANGE
+    gold: frozenset[Span],
+    predicted: frozenset[Span],
+    unsupported: Unsupported = NOTHING_UNSUPPORTED,
 ) -> Errors:
     """Sort one document's strict errors by kind."""
     found = _errors(sorted(gold - predicted), sorted(predicted - gold), overlapping)
-    return Errors(*found, strange.not_in_text, strange.not_in_labels)
+    return Errors(*found, unsupported.not_in_text, unsupported.not_in_labels)
 
 
 def piece_errors(
-    gold: frozenset[Piece], predicted: frozenset[Piece], strange: Strange = NOTHING_STRANGE
+    gold: frozenset[Piece],
+    predicted: frozenset[Piece],
+    unsupported: Unsupported = NOTHING_UNSUPPORTED,
 ) -> Errors:
-    """Sort one document's paper-metric errors by kind; `strange` holds normalised pieces."""
+    """Sort one document's paper-metric errors by kind; `unsupported` holds normalised pieces."""
     invented = predicted - gold
-    unasked = invented.intersection(strange.not_in_labels)
-    absent = invented.intersection(strange.not_in_text) - unasked
+    unasked = invented.intersection(unsupported.not_in_labels)
+    absent = invented.intersection(unsupported.not_in_text) - unasked
     found = _errors(sorted(gold - predicted), sorted(invented - unasked - absent), _containing)
     return Errors(*found, tuple(sorted(absent)), tuple(sorted(unasked)))
 
@@ -92,7 +96,7 @@ def _errors(
     missed: list[ItemT],
     invented: list[ItemT],
     near: Callable[[Sequence[ItemT], Sequence[ItemT]], list[tuple[ItemT, ItemT]]],
-) -> tuple[tuple[ItemT, ...], tuple[ItemT, ...], tuple[Pair, ...], tuple[Pair, ...]]:
+) -> tuple[tuple[ItemT, ...], tuple[ItemT, ...], tuple[ItemPair, ...], tuple[ItemPair, ...]]:
     """What is missed, invented, of a wrong label and of a wrong boundary, in order of place."""
     wrong_label: list[tuple[ItemT, ItemT]] = []
     wrong_boundary: list[tuple[ItemT, ItemT]] = []
@@ -113,7 +117,7 @@ def _place(item: Item) -> tuple[str | int, ...]:
     return item[1:]
 
 
-def _gold_place(pair: Pair) -> tuple[str | int, ...]:
+def _gold_place(pair: ItemPair) -> tuple[str | int, ...]:
     return _place(pair[0])
 
 
@@ -127,7 +131,7 @@ def _without(
 
 
 def same_place(missed: Iterable[ItemT], invented: Iterable[ItemT]) -> list[tuple[ItemT, ItemT]]:
-    """Pair, one to one, items that differ in their label only."""
+    """ItemPair, one to one, items that differ in their label only."""
     waiting: defaultdict[tuple[str | int, ...], deque[ItemT]] = defaultdict(deque)
     for item in missed:
         waiting[_place(item)].append(item)
@@ -151,7 +155,7 @@ def _containing(missed: Sequence[Piece], invented: Sequence[Piece]) -> list[tupl
 
 
 def overlapping(missed: Sequence[Span], invented: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Pair, one to one, as many spans of one label that overlap as can be paired at once."""
+    """ItemPair, one to one, as many spans of one label that overlap as can be paired at once."""
     golds: defaultdict[str, list[Span]] = defaultdict(list)
     guesses: defaultdict[str, list[Span]] = defaultdict(list)
     for item in missed:

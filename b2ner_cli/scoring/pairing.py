@@ -23,10 +23,10 @@ from b2ner_cli.errors import NOTICE, InputError, UsageError
 from b2ner_cli.formats import fields, input_file, predictions, result_json
 from b2ner_cli.prompts import rendering
 from b2ner_cli.scoring.answer_pairs import answer_pairs, is_lost
-from b2ner_cli.scoring.counts import DataSet, Metric, span_items
-from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli.scoring.counts import Metric, SetName, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Unsupported
 from b2ner_cli.scoring.paper_metric import Piece, paper_items
-from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
+from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, Side
 from b2ner_cli.scoring.structure_pairs import structure_pairs, with_field
 
 log = logging.getLogger("b2ner")
@@ -35,7 +35,7 @@ _PREDICTED = "entities"  # the field that holds them, in predictions and in gold
 _NAMED = 3
 
 
-def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Pair]:
+def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[ScoredDocument]:
     """Yield the documents of a prediction file, or of a directory that has one, with their gold.
 
     The authors' files bring their gold along; any other needs `gold` or a field `named.gold`.
@@ -69,7 +69,7 @@ def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Pair
         raise InputError(f"{gold}: a file of predictions, not of gold")
     else:
         documents = _two_files(path, gold, named, task)
-    data_set = DataSet(Path(path.name.removesuffix(".gz")).stem)
+    data_set = SetName(Path(path.name.removesuffix(".gz")).stem)
     if task != "NER":
         return structure_pairs(data_set, documents, task, reading)
     if label_map := reading.label_map:
@@ -223,27 +223,27 @@ def _documents(path: Path, named: fields.Fields, task: Task) -> Iterator[Documen
 
 
 def _document_pair(
-    data_set: DataSet, gold: Document, predicted: Document | None, metrics: Sequence[Metric]
-) -> Pair:
+    data_set: SetName, gold: Document, predicted: Document | None, metrics: Sequence[Metric]
+) -> ScoredDocument:
     placed, unplaced = _placed(gold)
     audit = Audit(unplaced=unplaced if "strict" in metrics else 0)
     said: Sequence[Mention] = ()
     dropped: Sequence[Any] = ()
     entities: Sequence[Entity] = ()
-    strange = NOTHING_STRANGE
+    unsupported = NOTHING_UNSUPPORTED
     if predicted:
         entities, lost = _placed(predicted)
         said = predicted.mentions or ()
         dropped = _dropped(predicted)
         audit += Audit(len(entities) + lost + len(dropped), lost + len(dropped))
-        strange = _strange(predicted, entities, lost, dropped)
+        unsupported = _unsupported(predicted, entities, lost, dropped)
     spans = pieces = (frozenset[Any](), frozenset[Any]())
     if "strict" in metrics:
         spans = span_items(placed), span_items(entities)
     if "paper" in metrics:
         # What the text does not hold was said as well: the authors' metric counts it as wrong.
         pieces = _as_answer(gold.mentions or ()), _as_answer([*said, *_mentions(dropped)])
-    return Pair(
+    return ScoredDocument(
         data_set,
         gold.id,
         gold.text,
@@ -251,7 +251,7 @@ def _document_pair(
         Side(spans[1], pieces[1]),
         audit,
         missing=predicted is None,
-        strange=strange,
+        unsupported=unsupported,
     )
 
 
@@ -269,9 +269,9 @@ def _mentions(dropped: Sequence[Any]) -> list[Mention]:
     ]
 
 
-def _strange(
+def _unsupported(
     document: Document, entities: Sequence[Entity], lost: int, dropped: Sequence[Any]
-) -> Strange:
+) -> Unsupported:
     """Name what is said of the document and not in its text."""
     absent = [(label, surface) for label, surface, _ in _mentions(dropped)]
     if lost:
@@ -279,7 +279,7 @@ def _strange(
         for label, surface, _ in document.mentions or ():
             if found[label, surface] == 0 and is_lost(document.text, surface):
                 absent.append((label, surface))
-    return Strange(tuple(dict.fromkeys(absent))) if absent else NOTHING_STRANGE
+    return Unsupported(tuple(dict.fromkeys(absent))) if absent else NOTHING_UNSUPPORTED
 
 
 def _placed(document: Document) -> tuple[Sequence[Entity], int]:

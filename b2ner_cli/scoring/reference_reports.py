@@ -10,14 +10,14 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from b2ner_cli.scoring.counts import EXCLUDED, Counts, DataSet
+from b2ner_cli.scoring.counts import EXCLUDED, Counts, SetName
 from b2ner_cli.scoring.prediction_folders import step_number
-from b2ner_cli.scoring.report import Report
+from b2ner_cli.scoring.report import ScoreReport
 
 FOLDER = "report"
 
 
-def write_tables(folder: Path, report: Report) -> None:
+def write_tables(folder: Path, report: ScoreReport) -> None:
     """Write ``report_NER_en.tsv`` and the like: names and scores, and their average."""
     folder.mkdir(parents=True, exist_ok=True)
     for group, rows in _tables(report).items():
@@ -25,7 +25,7 @@ def write_tables(folder: Path, report: Report) -> None:
         (folder / f"report_{group}.tsv").write_text(lines, encoding="utf-8")
 
 
-def write_steps(path: Path, steps: Mapping[str, Report]) -> None:
+def write_steps(path: Path, steps: Mapping[str, ScoreReport]) -> None:
     """Write ``agg.csv``: a row for each data set and average, a column for each step."""
     columns = {str(step_number(step)): dict(summary(report)) for step, report in steps.items()}
     names = dict.fromkeys(name for column in columns.values() for name in column)
@@ -37,14 +37,14 @@ def write_steps(path: Path, steps: Mapping[str, Report]) -> None:
             rows.writerow([name, *("" if cell is None else _rounded(cell) for cell in cells)])
 
 
-def summary(report: Report) -> Iterator[tuple[str, float]]:
+def summary(report: ScoreReport) -> Iterator[tuple[str, float]]:
     """All rows of a report's tables, then the average over all data sets."""
     for rows in _tables(report).values():
         yield from rows
     yield "Average", _mean(_f1s(report))
 
 
-def _tables(report: Report) -> dict[str, list[tuple[str, float]]]:
+def _tables(report: ScoreReport) -> dict[str, list[tuple[str, float]]]:
     """The rows of each task and language, both in the order in which the file names them."""
     tables = {}
     f1s = _f1s(report)
@@ -57,7 +57,7 @@ def _tables(report: Report) -> dict[str, list[tuple[str, float]]]:
     return tables
 
 
-def _f1s(report: Report) -> dict[DataSet, float]:
+def _f1s(report: ScoreReport) -> dict[SetName, float]:
     scores = report.scores
     return {each: _f1(scores[each].total) for each in report.seen}
 
@@ -68,7 +68,7 @@ def _f1(counts: Counts) -> float:
     return 2 * recall * precision / (recall + precision) if counts.tp else 0
 
 
-def _mean(f1s: Mapping[DataSet, float]) -> float:
+def _mean(f1s: Mapping[SetName, float]) -> float:
     counted: Sequence[float] = [f1 for each, f1 in f1s.items() if each.name not in EXCLUDED]
     return sum(counted) / len(counted) if counted else 0
 

@@ -22,11 +22,11 @@ from b2ner_cli.formats.predictions import read_names
 from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.scoring.audits import Audits
 from b2ner_cli.scoring.bootstrap import Intervals, intervals
-from b2ner_cli.scoring.counts import Counts, DataSet, Metric, Scores, Tally, averages, macro
+from b2ner_cli.scoring.counts import Counts, Metric, Scores, SetName, Tally, averages, macro
 from b2ner_cli.scoring.error_classes import CLASSES, Errors, Item
 from b2ner_cli.scoring.pairing import named_ids, read_pairs
 from b2ner_cli.scoring.paper_metric import normalise
-from b2ner_cli.scoring.sides import Audit, Pair, Reading, sum_audits
+from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, sum_audits
 
 _AUDITS = 10_000  # so many are added up at once
 NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner
@@ -34,10 +34,10 @@ _SCORED_ALIKE = ("", *TASKS)  # the authors score others, of early versions, in 
 
 
 @dataclass(frozen=True, slots=True)
-class DataSetReport:
+class SetReport:
     """The scores of one data set; `missing` are ids in gold that have no prediction."""
 
-    data_set: DataSet
+    data_set: SetName
     scores: Scores
     audit: Audit
     missing: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class DataSetReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ScoreReport:
     """Everything `b2ner eval` has to say; data sets sorted by name, whatever their case.
 
     `labels` says whose names the labels are scored under: as given, or those of a file.
@@ -92,15 +92,15 @@ class Report:
     """
 
     metric: Metric
-    data_sets: tuple[DataSetReport, ...]
+    data_sets: tuple[SetReport, ...]
     labels: str = AS_GIVEN
     asked: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     renamed: tuple[str, ...] = ()
-    seen: tuple[DataSet, ...] = ()
+    seen: tuple[SetName, ...] = ()
     intervals: Intervals | None = None
 
     @property
-    def scores(self) -> dict[DataSet, Scores]:
+    def scores(self) -> dict[SetName, Scores]:
         return {each.data_set: each.scores for each in self.data_sets}
 
     @property
@@ -141,7 +141,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScoreJob:
     """How a file of predictions is scored.
 
     The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
@@ -178,13 +178,13 @@ def evaluate(
     text_field: str = "text",
     id_field: str = "id",
     label_map: LabelMap | None = None,
-) -> Report:
-    """Score the predictions at `path` by one metric; the options are those of `Job`."""
-    job = Job((metric,), gold, gold_field, errors, text_field, id_field, label_map)
+) -> ScoreReport:
+    """Score the predictions at `path` by one metric; the options are those of `ScoreJob`."""
+    job = ScoreJob((metric,), gold, gold_field, errors, text_field, id_field, label_map)
     return score(path, job)[metric]
 
 
-def score(path: Path, job: Job, audits: Audits | None = None) -> dict[Metric, Report]:
+def score(path: Path, job: ScoreJob, audits: Audits | None = None) -> dict[Metric, ScoreReport]:
     """Score the predictions at `path` by each metric, reading them once; fill `audits`.
 
     Audits are made of the paper's pieces, so that its metric is then among the reports.
@@ -210,7 +210,7 @@ def score(path: Path, job: Job, audits: Audits | None = None) -> dict[Metric, Re
     return reports
 
 
-def _renaming_notes(label_map: LabelMap, report: Report) -> Iterator[str]:
+def _renaming_notes(label_map: LabelMap, report: ScoreReport) -> Iterator[str]:
     """Say what was scored as what, and which entries of the map met no label."""
 
     def spelled(name: str) -> str:
@@ -244,7 +244,7 @@ def _counts(counts: Counts) -> dict[str, float]:
     }
 
 
-def _notes(each: DataSetReport, metric: Metric) -> Iterator[str]:
+def _notes(each: SetReport, metric: Metric) -> Iterator[str]:
     key, task = each.data_set.key, each.data_set.task
     if each.missing:
         yield f"{key}: no prediction for {named_ids(each.missing)}: what they hold is missed"
@@ -255,9 +255,12 @@ def _notes(each: DataSetReport, metric: Metric) -> Iterator[str]:
 
 
 def _score(
-    pairs: Iterable[Pair], metrics: tuple[Metric, ...], job: Job, audits: Audits | None
-) -> dict[Metric, Report]:
-    found: dict[DataSet, _Running] = {}
+    pairs: Iterable[ScoredDocument],
+    metrics: tuple[Metric, ...],
+    job: ScoreJob,
+    audits: Audits | None,
+) -> dict[Metric, ScoreReport]:
+    found: dict[SetName, _Running] = {}
     with open_output(str(job.errors), force=True) if job.errors else nullcontext() as output:
         for pair in pairs:
             running = found.get(pair.data_set)
@@ -275,10 +278,10 @@ def _score(
             if audits is not None:
                 audits.add(pair)
     return {
-        metric: Report(
+        metric: ScoreReport(
             metric,
             tuple(
-                DataSetReport(
+                SetReport(
                     each,
                     found[each].tallies[metric].scores(),
                     sum_audits(found[each].audits),
@@ -301,15 +304,15 @@ class _Running:
         self.missing: list[str] = []
 
 
-def _add(tally: Tally, metric: Metric, pair: Pair) -> Errors | None:
+def _add(tally: Tally, metric: Metric, pair: ScoredDocument) -> Errors | None:
     if metric == "strict":
         if pair.gold.placed is not None and pair.predicted.placed is not None:
             return tally.add_pieces(pair.gold.placed, pair.predicted.placed)
-        return tally.add_spans(pair.gold.spans, pair.predicted.spans, pair.strange)
-    return tally.add_pieces(pair.gold.pieces, pair.predicted.pieces, pair.strange_pieces())
+        return tally.add_spans(pair.gold.spans, pair.predicted.spans, pair.unsupported)
+    return tally.add_pieces(pair.gold.pieces, pair.predicted.pieces, pair.unsupported_pieces())
 
 
-def _error_line(pair: Pair, errors: Errors, metric: Metric, job: Job) -> bytes:
+def _error_line(pair: ScoredDocument, errors: Errors, metric: Metric, job: ScoreJob) -> bytes:
     """Spell what is wrong in a document as a line of JSON."""
 
     def spelled(item: Item) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from b2ner_cli.scoring import reference_reports
 from b2ner_cli.scoring.audits import Audits
 from b2ner_cli.scoring.counts import Metric
 from b2ner_cli.scoring.prediction_folders import Run
-from b2ner_cli.scoring.report import Job, Report, score
+from b2ner_cli.scoring.report import ScoreJob, ScoreReport, score
 from b2ner_cli.scoring.tables import Row
 
 
@@ -47,10 +47,10 @@ class Spread:
 class RunScores:
     """The reports of runs by name, each by step; all runs have the same steps."""
 
-    runs: Mapping[str, Mapping[str, Mapping[Metric, Report]]]
+    runs: Mapping[str, Mapping[str, Mapping[Metric, ScoreReport]]]
 
     @property
-    def single(self) -> Mapping[Metric, Report] | None:
+    def single(self) -> Mapping[Metric, ScoreReport] | None:
         """The reports where there is one run without steps, else None."""
         found = [each for steps in self.runs.values() for each in steps.items()]
         return found[0][1] if len(found) == 1 and not found[0][0] else None
@@ -110,14 +110,14 @@ class RunScores:
         }
 
 
-def as_dict(found: Mapping[Metric, Report]) -> dict[str, Any]:
+def as_dict(found: Mapping[Metric, ScoreReport]) -> dict[str, Any]:
     """What ``--json`` prints of one file: its report, or both under the names of their metrics."""
     if len(found) == 1:
         return next(iter(found.values())).as_dict()
     return {"metric": "both", **{metric: report.as_dict() for metric, report in found.items()}}
 
 
-def score_runs(runs: tuple[Run, ...], job: Job, folder: Path | None = None) -> RunScores:
+def score_runs(runs: tuple[Run, ...], job: ScoreJob, folder: Path | None = None) -> RunScores:
     """Score runs; write the authors' report files to `folder`, those of each of several below it.
 
     Errors are written for one file alone.
@@ -148,7 +148,7 @@ def score_runs(runs: tuple[Run, ...], job: Job, folder: Path | None = None) -> R
     return RunScores(keep)
 
 
-def _score(path: Path, job: Job, folder: Path | None) -> dict[Metric, Report]:
+def _score(path: Path, job: ScoreJob, folder: Path | None) -> dict[Metric, ScoreReport]:
     if folder is None:
         return score(path, job)
     audits = Audits()
@@ -189,7 +189,7 @@ def _cell(each: Spread | None, several: bool) -> str:
     return f"{100 * each.mean:.2f}{apart}"
 
 
-def _scores(report: Report) -> dict[str, float]:
+def _scores(report: ScoreReport) -> dict[str, float]:
     means = report.averages
     groups = [name for name in means if name != "overall"]
     f1s = {each.data_set.key: each.scores.total.f1 for each in report.data_sets}

@@ -21,10 +21,10 @@ from b2ner_cli.formats.fields import RecordError
 from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.prompts import rendering
 from b2ner_cli.scoring import items
-from b2ner_cli.scoring.counts import DataSet, span_items
-from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Strange
+from b2ner_cli.scoring.counts import SetName, span_items
+from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Unsupported
 from b2ner_cli.scoring.paper_metric import Piece
-from b2ner_cli.scoring.sides import Audit, Pair, Reading, Side
+from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, Side
 
 _BY_TASK = "score another task with --task"
 _Key = tuple[object, ...]  # which event arguments are of; () where no event is asked about
@@ -42,11 +42,11 @@ class _Said(NamedTuple):
 
 
 def structure_pairs(
-    data_set: DataSet,
+    data_set: SetName,
     documents: Iterable[tuple[Document, Document | None]],
     task: Task,
     reading: Reading,
-) -> Iterator[Pair]:
+) -> Iterator[ScoredDocument]:
     """Yield the sides of documents, gold first; predictions are None for one that has none."""
     label_map = reading.label_map
     for annotated, predicted in documents:
@@ -56,7 +56,7 @@ def structure_pairs(
             gold_said, said = wanted.get(key), given.get(key)
             lost = said.lost if said else ()
             unplaced = items.strict(task) is None and "strict" in reading.metrics
-            yield Pair(
+            yield ScoredDocument(
                 data_set,
                 f"{annotated.id}.{number}" if number else annotated.id,
                 annotated.text,
@@ -68,9 +68,9 @@ def structure_pairs(
                     unplaced=len(gold_said.lost) if gold_said and unplaced else 0,
                 ),
                 missing=predicted is None,
-                strange=Strange(tuple(dict.fromkeys((m.label, m.surface) for m in lost)))
+                unsupported=Unsupported(tuple(dict.fromkeys((m.label, m.surface) for m in lost)))
                 if lost
-                else NOTHING_STRANGE,
+                else NOTHING_UNSUPPORTED,
             )
 
 

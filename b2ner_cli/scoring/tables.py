@@ -11,7 +11,7 @@ from b2ner_cli.labels.label_map import AS_GIVEN
 from b2ner_cli.scoring.counts import Counts, Metric
 from b2ner_cli.scoring.error_classes import CLASSES
 from b2ner_cli.scoring.paper_metric import normalise
-from b2ner_cli.scoring.report import NOTHING, DataSetReport, Report
+from b2ner_cli.scoring.report import NOTHING, ScoreReport, SetReport
 
 Row = tuple[str, ...]
 Line = tuple[str, str]  # what it is of, and its name
@@ -19,7 +19,7 @@ Line = tuple[str, str]  # what it is of, and its name
 _COLUMNS = ("F1", "precision", "recall", "support")
 
 
-def table_rows(report: Report) -> list[Row]:
+def table_rows(report: ScoreReport) -> list[Row]:
     """The table of one metric.
 
     One data set: its lines and its labels. Several: a line each, then the averages.
@@ -27,7 +27,7 @@ def table_rows(report: Report) -> list[Row]:
     return side_by_side({report.metric: report})
 
 
-def side_by_side(reports: Mapping[Metric, Report]) -> list[Row]:
+def side_by_side(reports: Mapping[Metric, ScoreReport]) -> list[Row]:
     """The tables of one or both metrics in one; where there are intervals, these as well.
 
     A label of the strict metric stands beside the label that the paper's makes of it.
@@ -55,7 +55,7 @@ def side_by_side(reports: Mapping[Metric, Report]) -> list[Row]:
     return rows
 
 
-def _lines(report: Report) -> Iterator[tuple[Line, Row]]:
+def _lines(report: ScoreReport) -> Iterator[tuple[Line, Row]]:
     """A report's lines and their cells."""
     drawn = report.intervals
     one = report.data_sets[0] if len(report.data_sets) == 1 else None
@@ -77,7 +77,7 @@ def _lines(report: Report) -> Iterator[tuple[Line, Row]]:
             yield ("label", label), (*_cells(counts), *blank)
 
 
-def error_rows(reports: Mapping[Metric, Report]) -> list[Row]:
+def error_rows(reports: Mapping[Metric, ScoreReport]) -> list[Row]:
     """How many errors of each class each data set has; one row a metric where there are both."""
     rows: list[Row] = [("errors", *(name.replace("_", " ") for name in CLASSES))]
     for metric, report in reports.items():
@@ -88,7 +88,7 @@ def error_rows(reports: Mapping[Metric, Report]) -> list[Row]:
     return rows
 
 
-def write_confusion(path: Path, data_sets: Sequence[DataSetReport]) -> None:
+def write_confusion(path: Path, data_sets: Sequence[SetReport]) -> None:
     """Write which labels were taken for which, a row for each gold label of each data set."""
     columns = dict.fromkeys(label for each in data_sets for label in each.scores.labels)
     with path.open("w", encoding="utf-8", newline="") as out:
@@ -100,7 +100,7 @@ def write_confusion(path: Path, data_sets: Sequence[DataSetReport]) -> None:
                 rows.writerow([each.data_set.key, gold, *counts])
 
 
-def _whose_names(report: Report) -> str:
+def _whose_names(report: ScoreReport) -> str:
     asked = ", asked under others" if report.asked else ""
     of = "" if report.labels == AS_GIVEN else "of "
     return f"labels {of}{report.labels}{asked}"

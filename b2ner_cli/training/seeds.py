@@ -17,7 +17,7 @@ from b2ner_cli.errors import NOTICE, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
 from b2ner_cli.scoring import run_scores
 from b2ner_cli.scoring.prediction_folders import Run, step_number
-from b2ner_cli.scoring.report import Job
+from b2ner_cli.scoring.report import ScoreJob
 from b2ner_cli.scoring.run_scores import RunScores
 from b2ner_cli.training import run as training_run
 from b2ner_cli.training.loop import is_first
@@ -71,7 +71,7 @@ def run(
     runs = _together([found for each in jobs if (found := _run(each))])
     if not runs:
         return None
-    scores = run_scores.score_runs(runs, Job(("paper",)))
+    scores = run_scores.score_runs(runs, ScoreJob(("paper",)))
     try:
         run_scores.write_spreads(table, scores)
     except OSError as error:

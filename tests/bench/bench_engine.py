@@ -152,8 +152,8 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.only = options.only.split(",")
-    if strange := set(options.only) - {"short", "long", "mixed"}:
-        parser.error(f"no workload {min(strange)!r}: short, long or mixed")
+    if unsupported := set(options.only) - {"short", "long", "mixed"}:
+        parser.error(f"no workload {min(unsupported)!r}: short, long or mixed")
     if "mixed" in options.only and options.data is None:
         parser.error("the mixed workload needs --data")
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from b2ner_cli.core.document import Mention
 from b2ner_cli.formats.predictions import PredictionRecord, encode
 from b2ner_cli.prompts.rendering import answer
-from b2ner_cli.scoring.report import Job, score
+from b2ner_cli.scoring.report import ScoreJob, score
 
 LABELS = ("person", "organization", "location", "movie title", "date")
 SETS = 14
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"{options.predictions:,} predictions, {path.stat().st_size / 1e6:,.0f} MB, one core")
         for metrics in (("paper",), ("strict",), ("strict", "paper")):
             clock, cpu = time.perf_counter(), time.process_time()
-            reports = score(path, Job(metrics))
+            reports = score(path, ScoreJob(metrics))
             cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
             f1 = ", ".join(f"{metric} {reports[metric].f1:.4f}" for metric in metrics)
             print(

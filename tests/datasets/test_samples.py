@@ -11,7 +11,7 @@ from b2ner_cli.core.document import Mention
 from b2ner_cli.core.engine import Completion
 from b2ner_cli.core.grounding import locate
 from b2ner_cli.datasets import checks
-from b2ner_cli.datasets.splits import Source, sections
+from b2ner_cli.datasets.splits import DataSource, find_splits
 from b2ner_cli.prompts import parsing, rendering
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -95,7 +95,7 @@ def test_first_gold_can_be_answered_in_full(language):
 
 
 def test_written_documents_are_whole():
-    findings = list(checks.check(sections(Source(SAMPLES / "written"))))
+    findings = list(checks.check(find_splits(DataSource(SAMPLES / "written"))))
     assert findings == []
 
 

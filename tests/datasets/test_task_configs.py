@@ -9,7 +9,7 @@ import pytest
 from b2ner_cli.datasets import task_configs
 from b2ner_cli.datasets.b2nerd import DataSet
 from b2ner_cli.datasets.balance import Limits
-from b2ner_cli.datasets.task_configs import Entry, Part
+from b2ner_cli.datasets.task_configs import ConfigEntry, Part
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.training import selection
 from b2ner_cli.training.recipes import Recipe, read_recipe
@@ -147,7 +147,7 @@ def test_not_text_and_not_there(tmp_path):
 
 def drawn(sampling, size, seed=1, most=None, name="a"):
     kind, _, count = sampling.partition("_")
-    return Entry("NER_en", name, kind, int(count) if count else None).rows(size, seed, most)
+    return ConfigEntry("NER_en", name, kind, int(count) if count else None).rows(size, seed, most)
 
 
 def test_full_takes_all_whatever_the_cap():
@@ -184,15 +184,18 @@ def test_upsample_repeats_evenly(size, count):
 def test_a_part_says_how_it_is_taken():
     dataset = DataSet("NER_en", "a", "en", None, ("x",), ("test",))
     assert str(Part(dataset)) == "NER_en_a"
-    two = (Entry("NER_en", "a", "full"), Entry("NER_en", "a_EXTRA", "random", 2))
+    two = (ConfigEntry("NER_en", "a", "full"), ConfigEntry("NER_en", "a_EXTRA", "random", 2))
     assert str(Part(dataset, two)) == "NER_en_a (NER_en_a full, NER_en_a_EXTRA random_2)"
 
 
 def test_once_has_no_document_twice():
     dataset = DataSet("NER_en", "a", "en", None, ("x",), ("test",))
-    more = Part(dataset, (Entry("NER_en", "a", "full"), Entry("NER_en", "a_EXTRA", "upsample", 9)))
+    more = Part(
+        dataset,
+        (ConfigEntry("NER_en", "a", "full"), ConfigEntry("NER_en", "a_EXTRA", "upsample", 9)),
+    )
     assert more.once(iter("abc")) == ["a", "b", "c"]
-    some = Part(dataset, (Entry("NER_en", "a", "random", 2),)).once("abcdefgh")
+    some = Part(dataset, (ConfigEntry("NER_en", "a", "random", 2),)).once("abcdefgh")
     assert len(some) == 2 and list(some) == sorted(some)
 
 

@@ -7,7 +7,7 @@ from b2ner_cli.formats.predictions import PredictionRecord, encode
 from b2ner_cli.scoring.answer_pairs import answer_pairs
 from b2ner_cli.scoring.audits import Audits, catching
 from b2ner_cli.scoring.paper_metric import paper_items
-from b2ner_cli.scoring.sides import Reading
+from b2ner_cli.scoring.scored_documents import Reading
 
 RECORD = PredictionRecord(
     "NER",

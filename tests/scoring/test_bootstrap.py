@@ -3,9 +3,9 @@ import random
 import pytest
 
 from b2ner_cli.scoring.bootstrap import intervals
-from b2ner_cli.scoring.counts import DataSet, Tally
+from b2ner_cli.scoring.counts import SetName, Tally
 
-ONE, TWO = DataSet("one", "NER", "en"), DataSet("two", "NER", "en")
+ONE, TWO = SetName("one", "NER", "en"), SetName("two", "NER", "en")
 
 
 def tallied(documents):

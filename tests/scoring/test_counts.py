@@ -8,8 +8,8 @@ from seqscore.model import Span as OracleSpan
 from seqscore.scoring import ClassificationScore, score_sequence_mentions
 
 from b2ner_cli.core.document import Entity
-from b2ner_cli.scoring.counts import Counts, DataSet, Scores, Tally, averages, macro, span_items
-from b2ner_cli.scoring.error_classes import Strange
+from b2ner_cli.scoring.counts import Counts, Scores, SetName, Tally, averages, macro, span_items
+from b2ner_cli.scoring.error_classes import Unsupported
 from b2ner_cli.scoring.paper_metric import paper_items
 
 COUNTED = [
@@ -161,18 +161,18 @@ def test_labels_by_falling_support_then_name():
 
 def test_averages_as_in_the_authors_tables():
     f1 = {
-        DataSet("one", "NER", "en"): 0.5,
-        DataSet("two", "NER", "en"): 1.0,
-        DataSet("one", "NER", "zh"): 2 / 3,
-        DataSet("two", "NER", "zh"): 1.0,
-        DataSet("math-junior", "NER", "zh"): 0.0,
+        SetName("one", "NER", "en"): 0.5,
+        SetName("two", "NER", "en"): 1.0,
+        SetName("one", "NER", "zh"): 2 / 3,
+        SetName("two", "NER", "zh"): 1.0,
+        SetName("math-junior", "NER", "zh"): 0.0,
     }
     rounded = {name: round(mean, 4) for name, mean in averages(f1).items()}
     assert rounded == {"NER_en": 0.75, "NER_zh": 0.8333, "overall": 0.7917}
 
 
 def test_overall_is_over_data_sets_not_over_averages():
-    f1 = {DataSet(name, "NER", "en"): 1.0 for name in "abc"} | {DataSet("a", "NER", "zh"): 0.0}
+    f1 = {SetName(name, "NER", "en"): 1.0 for name in "abc"} | {SetName("a", "NER", "zh"): 0.0}
     assert averages(f1)["overall"] == 0.75
 
 
@@ -180,8 +180,8 @@ def test_overall_is_over_data_sets_not_over_averages():
     ("f1", "means"),
     [
         ({}, {"overall": 0.0}),
-        ({DataSet("docs"): 0.5}, {"overall": 0.5}),
-        ({DataSet("CAIL2022", "NER", "zh"): 0.5}, {"NER_zh": 0.5, "overall": 0.5}),
+        ({SetName("docs"): 0.5}, {"overall": 0.5}),
+        ({SetName("CAIL2022", "NER", "zh"): 0.5}, {"NER_zh": 0.5, "overall": 0.5}),
     ],
 )
 def test_averages_of_few(f1, means):
@@ -190,9 +190,9 @@ def test_averages_of_few(f1, means):
 
 def test_macro_pools_labels_and_leaves_out_those_without_support():
     scores = {
-        DataSet("one"): Scores({"a": Counts(1, 0, 0), "b": Counts(0, 0, 2), "z": Counts(0, 5, 0)}),
-        DataSet("two"): Scores({"a": Counts(0, 0, 2)}),
-        DataSet("math-junior"): Scores({"a": Counts(0, 9, 9)}),
+        SetName("one"): Scores({"a": Counts(1, 0, 0), "b": Counts(0, 0, 2), "z": Counts(0, 5, 0)}),
+        SetName("two"): Scores({"a": Counts(0, 0, 2)}),
+        SetName("math-junior"): Scores({"a": Counts(0, 9, 9)}),
     }
     assert macro(scores) == pytest.approx((0.5 + 0.0) / 2)
     assert macro({}) == 0.0
@@ -225,6 +225,6 @@ def test_documents_are_counted_by_their_counts(documents):
 
 def test_strange_predictions_are_counted():
     tally = Tally()
-    tally.add_spans(frozenset(), frozenset(), Strange((("a", "x"),), (("z", "y"), ("z", "w"))))
+    tally.add_spans(frozenset(), frozenset(), Unsupported((("a", "x"),), (("z", "y"), ("z", "w"))))
     errors = tally.scores().errors
     assert (errors["not_in_text"], errors["not_in_labels"]) == (1, 2)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from b2ner_cli.scoring.error_classes import (
     CLASSES,
     Errors,
-    Strange,
+    Unsupported,
     overlapping,
     piece_errors,
     span_errors,
@@ -92,7 +92,7 @@ def test_every_error_stands_in_one_field(gold, predicted):
     assert bool(errors) == (gold != predicted)
 
 
-STRANGE = Strange(not_in_text=(("a", "york"),), not_in_labels=(("z", "bob"),))
+STRANGE = Unsupported(not_in_text=(("a", "york"),), not_in_labels=(("z", "bob"),))
 
 
 def test_strange_pieces_are_taken_out_of_the_inventions():
@@ -125,7 +125,7 @@ def test_strange_spans_stand_beside():
 
 @given(PIECE_SETS, PIECE_SETS, PIECE_SETS, PIECE_SETS)
 def test_every_piece_stands_in_one_field(gold, predicted, absent, unasked):
-    errors = piece_errors(gold, predicted, Strange(tuple(absent), tuple(unasked)))
+    errors = piece_errors(gold, predicted, Unsupported(tuple(absent), tuple(unasked)))
     pairs = errors.wrong_label + errors.wrong_boundary
     assert sorted((*errors.missed, *(pair[0] for pair in pairs))) == sorted(gold - predicted)
     wrong = errors.invented + errors.not_in_text + errors.not_in_labels

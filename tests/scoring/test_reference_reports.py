@@ -2,21 +2,21 @@ import csv
 
 import pytest
 
-from b2ner_cli.scoring.counts import Counts, DataSet, Scores
+from b2ner_cli.scoring.counts import Counts, Scores, SetName
 from b2ner_cli.scoring.reference_reports import summary, write_steps, write_tables
-from b2ner_cli.scoring.report import DataSetReport, Report
-from b2ner_cli.scoring.sides import Audit
+from b2ner_cli.scoring.report import ScoreReport, SetReport
+from b2ner_cli.scoring.scored_documents import Audit
 
-B, A = DataSet("b", "NER", "en"), DataSet("A", "NER", "en")
-ZH, LEFT_OUT = DataSet("x", "NER", "zh"), DataSet("math-junior", "NER", "zh")
+B, A = SetName("b", "NER", "en"), SetName("A", "NER", "en")
+ZH, LEFT_OUT = SetName("x", "NER", "zh"), SetName("math-junior", "NER", "zh")
 
 
 def report(**counts):
     names = {"b": B, "a": A, "x": ZH, "left": LEFT_OUT}
     sets = {names[name]: Scores({"l": Counts(*each)}) for name, each in counts.items()}
-    return Report(
+    return ScoreReport(
         "paper",
-        tuple(DataSetReport(each, scores, Audit()) for each, scores in sets.items()),
+        tuple(SetReport(each, scores, Audit()) for each, scores in sets.items()),
         seen=tuple(sets),
     )
 

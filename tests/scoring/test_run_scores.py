@@ -6,14 +6,14 @@ import pytest
 from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
 from b2ner_cli.scoring.prediction_folders import find_runs
-from b2ner_cli.scoring.report import Job
+from b2ner_cli.scoring.report import ScoreJob
 from b2ner_cli.scoring.run_scores import Spread, as_dict, score_runs, table_rows
 
 RECORD = PredictionRecord(
     "NER", "one", "en", "0", "Ann met Bob", "\nLabel Set: person, city \n\n", "", ""
 )
 GOLD = "person: Ann; person: Bob"
-PAPER = Job(("paper",))
+PAPER = ScoreJob(("paper",))
 
 
 def predictions(folder, *answers, **changes):
@@ -72,7 +72,7 @@ def test_steps_stand_side_by_side(steps):
 
 
 def test_report_files_of_one_run_of_steps_and_of_seeds(tmp_path, seeds, steps):
-    score_runs(find_runs([seeds / "23"]), Job(("strict",)), tmp_path / "one")
+    score_runs(find_runs([seeds / "23"]), ScoreJob(("strict",)), tmp_path / "one")
     assert files(tmp_path / "one") == {"report/NER_en/one.json", "report/report_NER_en.tsv"}
     run = score_runs(find_runs([steps / "23"]), PAPER, tmp_path / "steps")
     assert run.metrics == ("paper",)
@@ -95,13 +95,13 @@ def files(folder):
 
 
 def test_reports_leave_the_metrics_as_asked(tmp_path, seeds):
-    scores = score_runs(find_runs([seeds / "33"]), Job(("strict",)), tmp_path / "out")
+    scores = score_runs(find_runs([seeds / "33"]), ScoreJob(("strict",)), tmp_path / "out")
     assert list(scores.single) == ["strict"]
     assert as_dict(scores.single)["metric"] == "strict"
 
 
 def test_both_metrics_in_one_object(seeds):
-    found = as_dict(score_runs(find_runs([seeds / "33"]), Job(("strict", "paper"))).single)
+    found = as_dict(score_runs(find_runs([seeds / "33"]), ScoreJob(("strict", "paper"))).single)
     assert found["metric"] == "both"
     assert found["strict"]["metric"] == "strict"
     assert found["paper"]["averages"]["overall"] == pytest.approx(2 / 3)
@@ -116,14 +116,14 @@ def test_runs_of_other_data_sets_are_not_averaged(tmp_path, seeds):
 
 def test_errors_are_of_one_file(tmp_path, seeds):
     with pytest.raises(UsageError, match="one file of predictions, not of 2"):
-        score_runs(find_runs([seeds]), Job(("paper",), errors=tmp_path / "errors.jsonl"))
+        score_runs(find_runs([seeds]), ScoreJob(("paper",), errors=tmp_path / "errors.jsonl"))
 
 
 def test_reports_are_of_prediction_files(tmp_path):
     path = tmp_path / "docs.jsonl"
     path.write_text('{"id": "1", "text": "Ann", "entities": []}\n')
     with pytest.raises(UsageError, match="of their prediction files alone"):
-        score_runs(find_runs([path]), Job(gold=path), tmp_path / "out")
+        score_runs(find_runs([path]), ScoreJob(gold=path), tmp_path / "out")
 
 
 def test_one_value_has_no_deviation():

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.scoring.report import Job, score
+from b2ner_cli.scoring.report import ScoreJob, score
 from b2ner_cli.scoring.tables import error_rows, side_by_side, table_rows, write_confusion
 
 RECORD = PredictionRecord(
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 
 def test_both_metrics_share_lines_and_labels(path):
-    rows = side_by_side(score(path, Job(("strict", "paper"))))
+    rows = side_by_side(score(path, ScoreJob(("strict", "paper"))))
     assert rows[0] == (
         "labels as given",
         *(f"strict {name}" for name in ("F1", "precision", "recall", "support")),
@@ -46,7 +46,7 @@ def test_both_metrics_share_lines_and_labels(path):
 
 
 def test_error_classes_of_each_metric(path):
-    assert error_rows(score(path, Job(("strict", "paper")))) == [
+    assert error_rows(score(path, ScoreJob(("strict", "paper")))) == [
         ("errors", "missed", "invented", "wrong label", "wrong boundary", "not in text",
          "not in labels"),
         ("NER_en_one (strict)", "0", "0", "1", "0", "1", "1"),
@@ -56,11 +56,11 @@ def test_error_classes_of_each_metric(path):
 
 def test_error_classes_without_known_labels(tmp_path, path):
     path.write_bytes(encode(replace(RECORD, instruction="Find them.")))
-    assert error_rows(score(path, Job()))[1][-1] == ""
+    assert error_rows(score(path, ScoreJob()))[1][-1] == ""
 
 
 def test_intervals_stand_at_the_end(path):
-    reports = score(path, Job(bootstrap=10))
+    reports = score(path, ScoreJob(bootstrap=10))
     rows = table_rows(reports["strict"])
     assert rows[0][-1] == "95 %"
     assert rows[1][-1] == "50.00-50.00"  # of one document
@@ -68,7 +68,7 @@ def test_intervals_stand_at_the_end(path):
 
 
 def test_confusion_is_a_row_a_gold_label(tmp_path, path):
-    write_confusion(tmp_path / "c.csv", score(path, Job(("paper",)))["paper"].data_sets)
+    write_confusion(tmp_path / "c.csv", score(path, ScoreJob(("paper",)))["paper"].data_sets)
     rows = list(csv.reader((tmp_path / "c.csv").read_text().splitlines()))
     assert rows == [
         ["dataset", "gold", "organization-> company", "person", "planet", "(none)"],

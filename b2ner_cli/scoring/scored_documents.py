@@ -9,8 +9,8 @@ from typing import NamedTuple
 from b2ner_cli.core.tasks import Task
 from b2ner_cli.formats import fields, predictions
 from b2ner_cli.labels.label_map import LabelMap
-from b2ner_cli.scoring.counts import DataSet, Metric
-from b2ner_cli.scoring.error_classes import NOTHING_STRANGE, Span, Strange
+from b2ner_cli.scoring.counts import Metric, SetName
+from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Span, Unsupported
 from b2ner_cli.scoring.paper_metric import Piece, paper_items
 
 _PLAIN_FIELDS = fields.Fields()
@@ -56,29 +56,30 @@ class Side(NamedTuple):
     placed: frozenset[Piece] | None = None
 
 
-class Pair(NamedTuple):
+class ScoredDocument(NamedTuple):
     """One document's two sides.
 
-    `strange` are predictions that no gold can match, as said; `record` is the line of the
+    `unsupported` are predictions that no gold can match, as said; `record` is the line of the
     authors' file that the document comes from, None for other files.
     """
 
-    data_set: DataSet
+    data_set: SetName
     id: str
     text: str
     gold: Side
     predicted: Side
     audit: Audit
     missing: bool = False
-    strange: Strange = NOTHING_STRANGE
+    unsupported: Unsupported = NOTHING_UNSUPPORTED
     record: predictions.PredictionRecord | None = None
 
-    def strange_pieces(self) -> Strange:
-        """What is strange in the paper's normal form."""
-        if self.strange is NOTHING_STRANGE:
-            return self.strange
-        return Strange(
-            _normal_pieces(self.strange.not_in_text), _normal_pieces(self.strange.not_in_labels)
+    def unsupported_pieces(self) -> Unsupported:
+        """What is unsupported in the paper's normal form."""
+        if self.unsupported is NOTHING_UNSUPPORTED:
+            return self.unsupported
+        return Unsupported(
+            _normal_pieces(self.unsupported.not_in_text),
+            _normal_pieces(self.unsupported.not_in_labels),
         )
 
 
