@@ -22,6 +22,10 @@ from b2ner_cli.errors import ModelError
 from b2ner_cli.models.tokenizer import Tokenizer
 from b2ner_cli.prompts.rendering import NONE
 
+# To be raised by one whenever a change here makes some constrained answer another: see
+# `DECODING_VERSION` in detokenizer.py.
+GRAMMAR_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:

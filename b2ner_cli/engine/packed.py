@@ -60,7 +60,7 @@ class PackedEngine:
     ) -> None:
         self.backbone = backbone
         self.max_answer = max_answer
-        self.identity = identity(backbone, max_answer, constrain)
+        self.identity = identity(self.name, backbone, constrain)
         self.context = backbone.context
         self.batch_tokens, reason = (
             (batch_tokens, "asked for") if batch_tokens else _choose_batch_tokens(backbone)

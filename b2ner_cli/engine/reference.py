@@ -38,7 +38,7 @@ class PlainEngine:
     ) -> None:
         self.backbone = backbone
         self.max_answer = max_answer
-        self.identity = identity(backbone, max_answer, constrain)
+        self.identity = identity(self.name, backbone, constrain)
         self.context = backbone.context
         self.batch_tokens = batch_tokens or 512 * rows
         self.rows = max(1, batch_tokens // 512) if batch_tokens else rows

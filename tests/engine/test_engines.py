@@ -15,8 +15,8 @@ from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from b2ner_cli.core.engine import Prompt
-from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine
-from b2ner_cli.engine.detokenizer import Speller
+from b2ner_cli.engine import PackedEngine, PlainEngine, detokenizer, open_engine
+from b2ner_cli.engine.detokenizer import Speller, identity
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models import attention
@@ -573,13 +573,33 @@ def test_engines_are_opened_by_name(load):
     assert plain.rows == 8
 
 
-def test_engines_share_their_identity_which_names_what_answers_depend_on(load):
+def test_identity_names_what_answers_depend_on(load):
     loaded = load("llama")
-    engine = PackedEngine(loaded, max_answer=9)
-    assert engine.identity == PlainEngine(loaded, max_answer=9).identity
-    assert engine.identity != PackedEngine(loaded, max_answer=8).identity
-    assert engine.identity != PackedEngine(load("qwen2"), max_answer=9).identity
-    assert engine.count("Ann Lee") == loaded.tokenizer.count("Ann Lee") > 0
+    engine = PackedEngine(loaded)
+    assert engine.identity == PackedEngine(loaded, max_answer=8, batch_tokens=9).identity
+    assert engine.identity != PackedEngine(load("qwen2")).identity
+    assert identity("fast", loaded, True) != identity("fast", loaded, False) == engine.identity
+
+
+def test_engines_share_their_identity_where_they_say_the_same(load):
+    """Rounding in fewer bits makes other answers of other batches: none stands for another's."""
+    loaded = load("llama")
+    assert PackedEngine(loaded).identity == PlainEngine(loaded).identity
+    rounded = dataclasses.replace(loaded, dtype="bfloat16")
+    assert PackedEngine(rounded).identity != PlainEngine(rounded).identity
+
+
+@pytest.mark.parametrize(
+    ("constrain", "name", "counts"),
+    [(False, "DECODING_VERSION", True), (True, "DECODING_VERSION", True),
+     (False, "GRAMMAR_VERSION", False), (True, "GRAMMAR_VERSION", True)],
+)  # fmt: skip
+def test_answers_of_an_earlier_version_are_not_taken_for_those_of_today(
+    load, monkeypatch, constrain, name, counts
+):
+    before = identity("fast", load("llama"), constrain)
+    monkeypatch.setattr(detokenizer, name, getattr(detokenizer, name) + 1)
+    assert (identity("fast", load("llama"), constrain) != before) == counts
 
 
 def test_prompt_tokens_are_those_of_the_whole_prompt(load):
