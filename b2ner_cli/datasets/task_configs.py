@@ -92,18 +92,20 @@ class Part:
         taken = ", ".join(f"{e.task}_{e.name} {e.sampling}" for e in self.entries)
         return f"{self.dataset.task}_{self.dataset.name}" + (f" ({taken})" if taken else "")
 
+    def rows(self, size: int, seed: int, most: int | None) -> list[int]:
+        """Choose among `size` documents to train on, repeats included; `most` caps `random`."""
+        return [row for entry in self.entries for row in entry.rows(size, seed, most)]
+
     def draw(self, documents: Sequence[Document], seed: int, most: int | None) -> list[Document]:
         """Take documents to train on, repeats included."""
-        rows = [row for entry in self.entries for row in entry.rows(len(documents), seed, most)]
-        return [documents[row] for row in rows]
+        return [documents[row] for row in self.rows(len(documents), seed, most)]
 
     def once(self, documents: Iterable[Document]) -> Iterable[Document]:
         """Take documents to answer: no cap on `random`, none twice, in their order."""
         if not self.entries:
             return documents
         listed = list(documents)
-        rows = {row for entry in self.entries for row in entry.rows(len(listed), SEED, None)}
-        return [listed[row] for row in sorted(rows)]
+        return [listed[row] for row in sorted(set(self.rows(len(listed), SEED, None)))]
 
 
 @dataclass(frozen=True, slots=True)

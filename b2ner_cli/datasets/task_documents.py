@@ -6,7 +6,7 @@ a folder may also be called by one of these tasks alone, such as EET_en.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from b2ner_cli.core.document import Document
 from b2ner_cli.core.tasks import ABOUT_EVENTS, TASKS, Task
@@ -54,9 +54,17 @@ def asked_for(name: str, dataset: DataSet, only: Sequence[str]) -> bool:
 
 
 def read_task(
-    dataset: DataSet, split: str, task: Task, on_problem: Callable[[str], None] | None = None
+    dataset: DataSet,
+    split: str,
+    task: Task,
+    on_problem: Callable[[str], None] | None = None,
+    keep: Collection[str] | None = None,
 ) -> Iterator[Document]:
-    """Read what a task asks of a split, gold as mentions; see `read_split`."""
+    """Read what a task asks of a split, gold as mentions; see `read_split`.
+
+    Of a row documents keep the fields named in `keep`, without it all: whoever holds many
+    documents names those it needs.
+    """
 
     def refuse(problem: str) -> None:
         raise DataError(problem, "correct the row, or the labels.json beside it")
@@ -66,13 +74,26 @@ def read_task(
             asked = list(gold.as_task(document, task, dataset.roles))
         except RecordError as error:
             raise DataError(f"{document.origin}: {error.message}", error.hint) from None
+        meta = document.meta
+        if keep is not None:
+            meta = {name: meta[name] for name in keep if name in meta}
         for each in asked:
             known = set(each.labels or dataset.labels)
             for mention in each.mentions or () if task != "NER" else ():
                 if mention.label not in known:
                     problem = f"{each.origin}: {mention.label!r} is not among the labels"
                     (on_problem or refuse)(problem)
-            yield each
+            yield each if keep is None else each._replace(meta=meta)
+
+
+def take(documents: Iterable[Document], rows: Sequence[int]) -> list[Document]:
+    """The documents with these numbers, in the order of `rows`, repeats included.
+
+    Reads `documents` once and holds no others.
+    """
+    wanted = set(rows)
+    held = {row: document for row, document in enumerate(documents) if row in wanted}
+    return [held[row] for row in rows]
 
 
 def refuse_empty(
