@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from b2ner_cli.core.document import Document, Entity, Mention
+from b2ner_cli.labels.label_set import split_names
 
 SHOWN_KEYS = 8
 REJECTED = ("reject", "ignore")  # Prodigy's answers for records that are no gold
@@ -112,7 +113,7 @@ def label_list(value: object, field: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        value = [label.strip() for label in value.split(",") if label.strip()]
+        value = split_names(value)
     if not isinstance(value, list):
         raise RecordError(f"field {field!r} is {json_type(value)}, not a list of labels")
     for label in value:

@@ -125,6 +125,7 @@ def test_many_keys_are_not_all_listed():
     [
         ('["a", "b c"]', ("a", "b c")),
         ('"a, b c,"', ("a", "b c")),
+        ('"人名，地名,公司"', ("人名", "地名", "公司")),
         ("null", None),
         ("[]", None),
         ('""', None),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from b2ner_cli.core.language import as_language, detect_language
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.labels.label_set import LabelSet, group_labels, split_names
+from b2ner_cli.labels.label_set import LabelSet, fold, group_labels, split_names
 from b2ner_cli.labels.reading import parse_labels, read_label_file
 
 
@@ -24,6 +24,13 @@ from b2ner_cli.labels.reading import parse_labels, read_label_file
 )
 def test_comma_list(text, names):
     assert split_names(text) == names
+
+
+@pytest.mark.parametrize(
+    "spelled", ["organization -> company", "organization->company", " Organization ->  COMPANY"]
+)
+def test_spellings_that_answers_do_not_tell_apart(spelled):
+    assert fold(spelled) == "organization -> company"
 
 
 def test_values_add_up_in_order():
