@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from b2ner_cli.core.document import Entity
+from b2ner_cli.core.document import Entity, Event, Mention, Relation
 from b2ner_cli.errors import UsageError
 
 # Characters a token holds: as guessed before anything was counted, and at most. The upper bound
@@ -41,6 +41,21 @@ class Chunk(NamedTuple):
     end: int
 
 
+class ChunkMentions(NamedTuple):
+    """What one answer says of a chunk with that text.
+
+    `event` is the number of the document's event whose arguments they are, where that was asked.
+    """
+
+    chunk: Chunk
+    text: str
+    mentions: Sequence[Mention]
+    event: int = 0
+
+
+_Found = TypeVar("_Found", Entity, Relation, Event)
+
+
 def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
     """Return the chunks of a text, each of at most `budget` tokens by `count`.
 
@@ -68,25 +83,46 @@ def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
     return list(_pack(text, count, budget, rate))
 
 
+def ground_each(
+    answers: Sequence[ChunkMentions],
+    ground: Callable[[str, Sequence[Mention]], tuple[list[_Found], list[Mention]]],
+) -> tuple[list[tuple[Chunk, list[_Found]]], list[Mention]]:
+    """Ground the mentions of each answer in its chunk: what was found there, and what was not."""
+    parts: list[tuple[Chunk, list[_Found]]] = []
+    ungrounded: list[Mention] = []
+    for chunk, text, mentions, _ in answers:
+        found, absent = ground(text, mentions)
+        parts.append((chunk, found))
+        ungrounded += absent
+    return parts, ungrounded
+
+
 def merge(parts: Iterable[tuple[Chunk, Sequence[Entity]]], text: str) -> tuple[Entity, ...]:
     """Move entities from their chunks to the document, sorted by start, end, label.
 
     A chunk may come more than once, with other entities (one answer a group of labels). Of
     entities with the same span and label the one with the highest score stays.
     """
-    best: dict[tuple[int, int, str], Entity] = {}
+    moved: list[Entity] = []
     for chunk, entities in parts:
         for entity in entities:
             start, end = entity.start + chunk.start, entity.end + chunk.start
-            moved = Entity(start, end, entity.label, text[start:end], entity.score, entity.how)
-            known = best.get((start, end, entity.label))
-            if known is None or _score(known) < _score(moved):
-                best[start, end, entity.label] = moved
-    return tuple(best[span] for span in sorted(best))
+            moved.append(entity._replace(start=start, end=end, text=text[start:end]))
+    return surest(((each.start, each.end, each.label), each) for each in moved)
 
 
-def _score(entity: Entity) -> float:
-    return -1.0 if entity.score is None else entity.score
+def surest(keyed: Iterable[tuple[tuple[Any, ...], _Found]]) -> tuple[_Found, ...]:
+    """One item a key, that with the highest score, else the first; in the order of the keys."""
+    best: dict[tuple[Any, ...], _Found] = {}
+    for key, item in keyed:
+        known = best.get(key)
+        if known is None or _score(known) < _score(item):
+            best[key] = item
+    return tuple(best[key] for key in sorted(best))
+
+
+def _score(item: _Found) -> float:
+    return -1.0 if item.score is None else item.score
 
 
 def _pack(text: str, count: Callable[[str], int], budget: int, rate: float) -> Iterator[Chunk]:

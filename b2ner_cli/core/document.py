@@ -1,11 +1,8 @@
-"""The nouns everything else is written in: immutable, and checked when built.
+"""The nouns everything else is written in: immutable.
 
 A document holds text; a model says mentions; a mention with a place in the text is an entity;
 a document with its entities is a result. Offsets are code points, half-open, into
 `Document.text`. Nothing here reads, writes or knows a model.
-
-What comes once a document or more is a tuple that checks itself: a frozen dataclass takes more
-than twice as long to build, which is felt where every answer is in the cache.
 """
 
 from __future__ import annotations
@@ -19,6 +16,9 @@ from b2ner_cli.core.tasks import Task
 
 How = Literal["exact", "folded", "given"]
 
+# What comes once a document or more is a named tuple: to build a frozen dataclass takes three to
+# four times as long, a tenth of a run whose answers are all in the cache.
+
 
 class Mention(NamedTuple):
     """A label and a surface, as a model or an annotator says them: no place in the text yet.
@@ -31,38 +31,19 @@ class Mention(NamedTuple):
     score: float | None = None
 
 
-class _EntityFields(NamedTuple):
-    start: int
-    end: int
-    label: str
-    text: str
-    score: float | None = None
-    how: How = "exact"
-
-
-class Entity(_EntityFields):
+class Entity(NamedTuple):
     """A mention with its place: ``text`` is exactly ``document.text[start:end]``.
 
     `how` says where the offsets come from: found as said (exact), found after folding case,
     width and spaces (folded), or read from annotated data (given).
     """
 
-    __slots__ = ()
-
-    def __new__(
-        cls,
-        start: int,
-        end: int,
-        label: str,
-        text: str,
-        score: float | None = None,
-        how: How = "exact",
-    ) -> Self:
-        if not 0 <= start < end:
-            raise ValueError(f"not a span: [{start}, {end})")
-        if not label:
-            raise ValueError(f"entity at [{start}, {end}) has an empty label")
-        return tuple.__new__(cls, (start, end, label, text, score, how))
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None = None
+    how: How = "exact"
 
 
 class Span(NamedTuple):
@@ -97,7 +78,16 @@ class Event(NamedTuple):
 _NO_META: Mapping[str, Any] = MappingProxyType({})
 
 
-class _DocumentFields(NamedTuple):
+class Document(NamedTuple):
+    """One text, with what came along with it.
+
+    `entities` and `mentions` are annotations (gold), None where the source has none: `mentions`
+    keeps annotation order and repeats, `entities` holds those that have a place.
+    `labels` is the document's own label list. `meta` is the whole record as read and `raw` its
+    JSON bytes, so that a writer can pass it through untouched. `origin` is ``FILE:LINE``.
+    `events` are those whose arguments are asked for, in tasks that do.
+    """
+
     id: str
     text: str
     entities: tuple[Entity, ...] | None = None
@@ -108,37 +98,6 @@ class _DocumentFields(NamedTuple):
     text_field: str = "text"
     origin: str = ""
     events: tuple[Event, ...] | None = None
-
-
-class Document(_DocumentFields):
-    """One text, with what came along with it.
-
-    `entities` and `mentions` are annotations (gold), None where the source has none: `mentions`
-    keeps annotation order and repeats, `entities` holds those that have a place.
-    `labels` is the document's own label list. `meta` is the whole record as read and `raw` its
-    JSON bytes, so that a writer can pass it through untouched. `origin` is ``FILE:LINE``.
-    `events` are those whose arguments are asked for, in tasks that do.
-    """
-
-    __slots__ = ()
-
-    def __new__(
-        cls,
-        id: str,
-        text: str,
-        entities: tuple[Entity, ...] | None = None,
-        mentions: tuple[Mention, ...] | None = None,
-        labels: tuple[str, ...] | None = None,
-        meta: Mapping[str, Any] = _NO_META,
-        raw: bytes = b"",
-        text_field: str = "text",
-        origin: str = "",
-        events: tuple[Event, ...] | None = None,
-    ) -> Self:
-        if entities:
-            check_entities(text, entities)
-        fields = (id, text, entities, mentions, labels, meta, raw, text_field, origin, events)
-        return tuple.__new__(cls, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +121,14 @@ class Usage(NamedTuple):
 _NO_USAGE = Usage()
 
 
-class _ResultFields(NamedTuple):
+class Result(NamedTuple):
+    """A tagged document: entities sorted by start, end, label; what has no place in the text.
+
+    `answers` are the model's own words, one for each prompt the document took. `relations` and
+    `events` take the place of entities where these were asked for, as `task` says; of Sentiment
+    the one event is what the whole text was found to be.
+    """
+
     document: Document
     entities: tuple[Entity, ...]
     unlocated: tuple[Mention, ...] = ()
@@ -173,41 +139,24 @@ class _ResultFields(NamedTuple):
     relations: tuple[Relation, ...] = ()
     events: tuple[Event, ...] = ()
 
+    def checked(self) -> Self:
+        """The result, once it is sure that all offsets are those of the document's text.
 
-class Result(_ResultFields):
-    """A tagged document: entities sorted by start, end, label; what has no place in the text.
-
-    `answers` are the model's own words, one for each prompt the document took. `relations` and
-    `events` take the place of entities where these were asked for, as `task` says; of Sentiment
-    the one event is what the whole text was found to be.
-    """
-
-    __slots__ = ()
-
-    def __new__(
-        cls,
-        document: Document,
-        entities: tuple[Entity, ...],
-        unlocated: tuple[Mention, ...] = (),
-        problems: tuple[str, ...] = (),
-        usage: Usage = _NO_USAGE,
-        answers: tuple[str, ...] = (),
-        task: Task = "NER",
-        relations: tuple[Relation, ...] = (),
-        events: tuple[Event, ...] = (),
-    ) -> Self:
-        check_entities(document.text, entities)
-        if relations or events:
-            _check_spans(document.text, relations, events)
-        fields = (document, entities, unlocated, problems, usage, answers, task, relations, events)
-        return tuple.__new__(cls, fields)
+        Raises ValueError for one that is not.
+        """
+        check_entities(self.document.text, self.entities)
+        if self.relations or self.events:
+            _check_spans(self.document.text, self.relations, self.events)
+        return self
 
 
 def check_entities(text: str, entities: Iterable[Entity]) -> None:
-    """Raise ValueError unless each entity's text is what stands at its offsets."""
-    for start, end, _, surface, _, _ in entities:
-        if text[start:end] != surface:
+    """Raise ValueError unless each entity has a label and is what stands at its offsets."""
+    for start, end, label, surface, _, _ in entities:
+        if not 0 <= start < end or text[start:end] != surface:
             raise ValueError(f"entity text {surface!r} is not the document's [{start}, {end})")
+        if not label:
+            raise ValueError(f"entity at [{start}, {end}) has an empty label")
 
 
 def _check_spans(text: str, relations: Iterable[Relation], events: Iterable[Event]) -> None:

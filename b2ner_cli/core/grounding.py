@@ -1,7 +1,7 @@
 """Give mentions their place in the text: surfaces in, code-point offsets out.
 
 A surface is looked for as said, then with case, width, spaces, quotes and dashes folded; an
-entity's text is always the document's. What the text does not hold comes back as unlocated.
+entity's text is always the document's. What the text does not hold comes back ungrounded.
 Knows neither models nor chunks; nothing a mention or a text holds makes it raise.
 """
 
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain, islice
 from operator import attrgetter
 
 from b2ner_cli.core.document import Entity, How, Mention
+from b2ner_cli.core.folding import CJK, FoldedText, fold
 
-Span = tuple[int, int]
+Offsets = tuple[int, int]
 
 _PLACE = attrgetter("start", "end", "label")
 
@@ -30,34 +29,13 @@ _PATIENCE = 20_000
 _CROWDED, _REPEATS = 1000, 4
 
 # Written without spaces between words, so that a word's edge cannot be seen from its letters.
-_CJK = r"\u2e80-\u2fdf\u3001-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff" + (
-    r"\U0001b000-\U0001b16f\U00020000-\U0003ffff"
-)
-_UNSPACED = re.compile(rf"[{_CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
-
-# Characters without a width of their own: soft hyphen, joiners, direction marks, variation
-# selectors, byte order mark.
-_IGNORABLE = (
-    r"\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
-    + (r"\ufeff\U000e0000-\U000e01ef")
-)
-_DROP = re.compile(f"[{_IGNORABLE}]+")
+_UNSPACED = re.compile(rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 # What continues an emoji: joiner, variation selectors, skin tones.
 _JOINED = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 
-# What models write for one another: quotes, dashes, the dot between foreign name parts.
-_ALIKE = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛′‵`´＇ʼ\u0384\u1fef\u1ffd", "'"),
-        **dict.fromkeys("“”„‟″‶〝〞〟＂", '"'),
-        **dict.fromkeys("‐‑‒–—―−﹘﹣－⁃", "-"),
-        **dict.fromkeys("·•・‧∙⋅･", "·"),
-    }
-)
 
-
-def locate(
+def ground(
     text: str, mentions: Sequence[Mention], *, all_occurrences: bool = False
 ) -> tuple[list[Entity], list[Mention]]:
     """Return the mentions found in the text, sorted by start, end, label, and those not found.
@@ -65,7 +43,7 @@ def locate(
     The k-th mention of a surface takes its k-th occurrence: one that cuts no word where there
     is such, one that does not lie inside a longer mention's span where there is such. A mention
     without an occurrence left goes on the first one if it brings a new label; a repeat of label
-    and surface is dropped, so that mentions less entities less unlocated counts the repeats.
+    and surface is dropped, so that mentions less entities less ungrounded counts the repeats.
     With `all_occurrences` each found surface is tagged wherever else it stands, if no entity of
     its label is there already.
     """
@@ -104,13 +82,13 @@ def _searched(
     plain: Sequence[Entity | None],
     all_occurrences: bool,
 ) -> tuple[list[Entity], list[Mention]]:
-    """What `locate` gives, where some mention is not plain."""
+    """What `ground` gives, where some mention is not plain."""
     surfaces = [mention.surface.strip() for mention in mentions]
     search = _Search(text, {surface: surface.casefold() for surface in surfaces})
     entities: list[Entity] = []
-    unlocated: list[Mention] = []
+    ungrounded: list[Mention] = []
     found: list[Mention] = []
-    labels_at: dict[Span, list[str]] = {}
+    labels_at: dict[Offsets, list[str]] = {}
     for mention, surface, there in zip(mentions, surfaces, plain, strict=True):
         how: How = "exact"
         span = (there.start, there.end) if there else None
@@ -118,7 +96,7 @@ def _searched(
             places = search.places(surface) if mention.label else _NOWHERE
             how, first = places.how, places.at(0)
             if first is None:
-                unlocated.append(mention)
+                ungrounded.append(mention)
                 continue
             free = search.free(places, labels_at)
             if free is None and (
@@ -134,7 +112,7 @@ def _searched(
         found.sort(key=lambda mention: -len(mention.surface))
         entities.extend(_others(text, entities, found, search))
     entities.sort(key=_PLACE)
-    return entities, unlocated
+    return entities, ungrounded
 
 
 def _repeats(mention: Mention, found: Iterable[Mention]) -> bool:
@@ -145,7 +123,7 @@ def _others(
     text: str, entities: Sequence[Entity], found: Sequence[Mention], search: _Search
 ) -> Iterator[Entity]:
     """The other occurrences of every found surface, clear of the entities of their label."""
-    covered: dict[str, list[Span]] = {}
+    covered: dict[str, list[Offsets]] = {}
     for entity in entities:
         covered.setdefault(entity.label, []).append((entity.start, entity.end))
     covered = {label: _union(spans) for label, spans in covered.items()}
@@ -162,8 +140,8 @@ def _others(
             yield Entity(start, end, mention.label, text[start:end], mention.score, places.how)
 
 
-def _union(spans: Iterable[Span]) -> list[Span]:
-    union: list[Span] = []
+def _union(spans: Iterable[Offsets]) -> list[Offsets]:
+    union: list[Offsets] = []
     for start, end in sorted(spans):
         if union and start < union[-1][1]:
             union[-1] = (union[-1][0], max(end, union[-1][1]))
@@ -172,7 +150,7 @@ def _union(spans: Iterable[Span]) -> list[Span]:
     return union
 
 
-def _overlaps(spans: Sequence[Span], span: Span) -> bool:
+def _overlaps(spans: Sequence[Offsets], span: Offsets) -> bool:
     """Whether the span touches one of these disjoint, sorted spans."""
     index = bisect_left(spans, span)
     return (index < len(spans) and spans[index][0] < span[1]) or (
@@ -189,10 +167,10 @@ class _Places:
 
     surface: str
     how: How
-    rest: Iterator[Span]
-    spans: list[Span] = field(default_factory=list)
+    rest: Iterator[Offsets]
+    spans: list[Offsets] = field(default_factory=list)
 
-    def at(self, index: int) -> Span | None:
+    def at(self, index: int) -> Offsets | None:
         while len(self.spans) <= index:
             span = next(self.rest, None)
             if span is None:
@@ -200,7 +178,7 @@ class _Places:
             self.spans.append(span)
         return self.spans[index]
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[Offsets]:
         index = 0
         while (span := self.at(index)) is not None:
             yield span
@@ -217,12 +195,12 @@ class _Search:
     def __init__(self, text: str, cased: Mapping[str, str]) -> None:
         self.text = text
         self.cased = cased
-        self.folded: _Folded | None = None
+        self.folded: FoldedText | None = None
         self.known: dict[str, _Places] = {}
 
-    def free(self, places: _Places, taken: Container[Span]) -> Span | None:
+    def free(self, places: _Places, taken: Container[Offsets]) -> Offsets | None:
         """The first occurrence not taken, outside longer surfaces where there is such."""
-        inside: list[Span] = []
+        inside: list[Offsets] = []
         holders: list[tuple[int, str]] | None = None
         for span in places:
             if span in taken:
@@ -269,16 +247,16 @@ class _Search:
         return _Places(surface, "folded", _choose(self.text, self.folded.find(self.text, needle)))
 
 
-def _exact_spans(text: str, surface: str) -> Iterator[Span]:
+def _exact_spans(text: str, surface: str) -> Iterator[Offsets]:
     start = text.find(surface)
     while start >= 0:
         yield start, start + len(surface)
         start = text.find(surface, start + 1)
 
 
-def _choose(text: str, spans: Iterator[Span]) -> Iterator[Span]:
+def _choose(text: str, spans: Iterator[Offsets]) -> Iterator[Offsets]:
     """Drop overlaps, and the occurrences that cut a word where there are others."""
-    cutting: list[Span] = []
+    cutting: list[Offsets] = []
     chosen = spans
     for span in spans:
         if not _cuts_word(text, *span):
@@ -315,125 +293,3 @@ def _inside_word(text: str, at: int) -> bool:
     if before == "\u200d":
         return True
     return not after.isascii() and (unicodedata.combining(after) > 0 or after in _JOINED)
-
-
-# --- folding ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """A folded text with the way back.
-
-    Stretch i begins at `folds[i]` here and at `offsets[i]` in the document. A stretch of equal
-    length in both is mapped one to one; of any other only the edges are places.
-    """
-
-    text: str
-    folds: Sequence[int]
-    offsets: Sequence[int]
-
-    def find(self, text: str, needle: str) -> Iterator[Span]:
-        """Spans of the document's text that fold to the needle."""
-        at = self.text.find(needle)
-        while at >= 0:
-            start = self._offset(bisect_right(self.folds, at) - 1, at)
-            end = self._offset(self._ending(at + len(needle)), at + len(needle))
-            if start is not None and end is not None and start < end:
-                # A stretch may end in spaces that folding dropped.
-                trimmed = text[start:end].rstrip()
-                if trimmed:
-                    yield start, start + len(trimmed)
-            at = self.text.find(needle, at + 1)
-
-    def _ending(self, at: int) -> int:
-        """The stretch that ends or contains the place: never one that folds to nothing."""
-        index = bisect_left(self.folds, at)
-        return index if index < len(self.folds) and self.folds[index] == at else index - 1
-
-    def _offset(self, index: int, at: int) -> int | None:
-        start, offset = self.folds[index], self.offsets[index]
-        if at == start:
-            return offset
-        if self.folds[index + 1] - start != self.offsets[index + 1] - offset:
-            return None
-        return offset + at - start
-
-
-def fold(text: str) -> _Folded:
-    """Fold case, width, the spelling of accents, quotes, dashes and spaces, keeping the way back.
-
-    A run of spaces is one space, or nothing beside Chinese and Japanese characters.
-    """
-    pieces: list[str] = []
-    folds, offsets = array("q"), array("q")
-    position = 0
-    for offset, piece in _fold_pieces(text):
-        folds.append(position)
-        offsets.append(offset)
-        pieces.append(piece)
-        position += len(piece)
-    folds.append(position)
-    offsets.append(len(text))
-    return _Folded("".join(pieces), folds, offsets)
-
-
-def _fold_pieces(text: str) -> Iterator[tuple[int, str]]:
-    done = 0
-    odd = "".join(char for char in sorted(set(text)) if len(_TABLE[ord(char)]) != 1)
-    for match in _stretches(odd).finditer(text):
-        start, end = match.span()
-        if done < start:
-            yield done, text[done:start].translate(_TABLE)
-        yield start, _fold_stretch(match.group())
-        done = end
-    if done < len(text):
-        yield done, text[done:].translate(_TABLE)
-
-
-@lru_cache(maxsize=1)
-def _marks() -> str:
-    """Combining characters, half-width voicing included, as the inside of a character class."""
-    chars = (chr(code) for code in range(0x300, 0x3100))
-    marks = (char for char in chars if unicodedata.category(char).startswith("M"))
-    return "".join(marks) + "\ufe20-\ufe2f\uff9e\uff9f"
-
-
-@lru_cache(maxsize=256)
-def _stretches(odd: str) -> re.Pattern[str]:
-    """What cannot be folded one character to one: `odd` characters, and some that stand together.
-
-    The bound on marks keeps normalisation, quadratic in their number, from being used against us.
-    """
-    mark = f"[{_marks()}]{{1,30}}"
-    choices = [
-        rf"[{_CJK}](?:{mark})?\s+",
-        rf"\S(?:{mark})?\s+(?=[{_CJK}])",
-        rf"\s[\s{_IGNORABLE}]+",
-        rf"\S{mark}",
-        r"[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?",  # a Korean syllable, letter by letter
-        r"''|``",
-    ]
-    if odd:
-        choices.append(f"[{re.escape(odd)}]")
-    return re.compile("|".join(choices))
-
-
-def _fold_stretch(stretch: str) -> str:
-    kept = _DROP.sub("", stretch)
-    if kept.isspace():
-        return " "
-    # Upper before lower case: only so do ß and ss, ı and I, ſ and s meet.
-    plain = unicodedata.normalize("NFKC", kept.rstrip().translate(_ALIKE))
-    cased = plain.translate(_ALIKE).upper().casefold().replace("i\u0307", "i")
-    return '"' if cased == "''" else unicodedata.normalize("NFKC", cased)
-
-
-class _FoldTable(dict[int, str]):
-    """For `str.translate`: every character folded by itself, worked out once."""
-
-    def __missing__(self, code: int) -> str:
-        folded = self[code] = _fold_stretch(chr(code))
-        return folded
-
-
-_TABLE = _FoldTable()

@@ -61,7 +61,7 @@ def gold(document: Document) -> Gold:
             rest.append(mention)
     if not rest:
         return Gold(tuple(sorted(given)), ())
-    found, unlocated = grounding.locate(document.text, rest)
+    found, unlocated = grounding.ground(document.text, rest)
     taken = {(entity.start, entity.end, entity.label) for entity in given}
     new = [each for each in found if (each.start, each.end, each.label) not in taken]
     return Gold(tuple(sorted([*given, *new])), tuple(unlocated))

@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from b2ner_cli.core import grounding, relations
+from b2ner_cli.core import grounding
 from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation, Span
+from b2ner_cli.core.structures import relations
 from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 from b2ner_cli.formats.fields import RecordError, json_type
 
@@ -83,7 +84,7 @@ def placed_relations(document: Document) -> tuple[list[Relation], list[Mention]]
             placed.append(Relation(mention.label, head, tail))
         else:
             open_.append(mention)
-    found, lost = relations.locate(document.text, open_)
+    found, lost = relations.ground(document.text, open_)
     return placed + found, lost
 
 
@@ -107,7 +108,7 @@ def placed_arguments(
             placed.append(Entity(*span[:2], mention.label, span.text, how="given"))
         else:
             open_.append(mention)
-    found, lost = grounding.locate(text, open_)
+    found, lost = grounding.ground(text, open_)
     return placed + found, said, lost
 
 
@@ -161,7 +162,7 @@ def _trigger(item: Mapping[str, Any], text: str) -> Span | None:
     start, end = _place(part)
     if start is not None and end is not None and text[start:end] == surface and surface:
         return Span(start, end, surface)
-    found, _ = grounding.locate(text, [Mention("trigger", surface)])
+    found, _ = grounding.ground(text, [Mention("trigger", surface)])
     if not found:
         raise RecordError(f"the trigger {surface!r} does not stand in the text")
     return Span(found[0].start, found[0].end, found[0].text)

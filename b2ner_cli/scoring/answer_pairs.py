@@ -11,10 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from b2ner_cli.core import relations
 from b2ner_cli.core.document import Entity, Mention
 from b2ner_cli.core.engine import Completion
-from b2ner_cli.core.grounding import locate
+from b2ner_cli.core.grounding import ground
+from b2ner_cli.core.structures import relations
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats import predictions
 from b2ner_cli.labels.label_map import LabelMap, relabel
@@ -106,11 +106,11 @@ def _spans(
     text = record.sentence
     pieces = said if record.predicted == record.gold else _pieces(record.gold)
     mentions = _mentions(record.gold, pieces, text, None)
-    placed, unplaced = locate(text, mentions)
+    placed, unplaced = ground(text, mentions)
     entities: Iterable[Entity] | None = record.entities
     if entities is None:
         guesses = _mentions(record.predicted, said, text, asked)
-        entities = placed if guesses == mentions else locate(text, guesses)[0]
+        entities = placed if guesses == mentions else ground(text, guesses)[0]
     return span_items(placed), span_items(entities), len(unplaced)
 
 
@@ -201,7 +201,7 @@ def is_lost(text: str, surface: str) -> bool:
     # Folding ASCII keeps letters and digits, so most inventions show without the slow search.
     if text.isascii() and surface.isascii() and _letters(surface) not in _letters(text):
         return True
-    return bool(locate(text, [Mention("label", surface)])[1])
+    return bool(ground(text, [Mention("label", surface)])[1])
 
 
 def _letters(text: str) -> str:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from b2ner_cli.core import relations
 from b2ner_cli.core.document import Mention, Relation
 from b2ner_cli.core.engine import Completion
+from b2ner_cli.core.structures import relations
 from b2ner_cli.prompts import parsing
 from b2ner_cli.scoring.paper_metric import Piece, normalise, paper_items
 
@@ -61,7 +61,7 @@ def _sentiment(answer: str) -> frozenset[Piece]:
 def _placed_relations(answer: str, text: str) -> frozenset[Piece]:
     names = list(dict.fromkeys(parsing.labels_said(answer)))
     mentions, _ = parsing.parse(Completion(answer), names, text)
-    return relation_pieces(*relations.locate(text, mentions))
+    return relation_pieces(*relations.ground(text, mentions))
 
 
 def _labels(answer: str, text: str) -> frozenset[Piece]:

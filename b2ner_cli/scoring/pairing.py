@@ -17,7 +17,7 @@ from typing import Any
 
 from b2ner_cli import formats
 from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
-from b2ner_cli.core.grounding import locate
+from b2ner_cli.core.grounding import ground
 from b2ner_cli.core.tasks import TASKS, Task
 from b2ner_cli.errors import NOTICE, InputError, UsageError
 from b2ner_cli.formats import fields, input_file, predictions, result_json
@@ -286,7 +286,7 @@ def _placed(document: Document) -> tuple[Sequence[Entity], int]:
     """Return a document's entities, by name if it has no offsets at all, and how many lack them."""
     entities, mentions = document.entities or (), document.mentions or ()
     if mentions and not entities:
-        found, lost = locate(document.text, mentions)
+        found, lost = ground(document.text, mentions)
         return found, len(lost)
     return entities, len(mentions) - len(entities)
 

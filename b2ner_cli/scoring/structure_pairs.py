@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from b2ner_cli.core import relations
 from b2ner_cli.core.document import Document, Entity, Mention
+from b2ner_cli.core.structures import relations
 from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats import gold, result_json

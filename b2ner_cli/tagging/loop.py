@@ -1,6 +1,6 @@
 """The loop: documents in, results out, in the same order.
 
-    documents -> windows -> chunks x label groups -> prompts -> engine -> parse, locate, merge
+    documents -> windows -> chunks x label groups -> prompts -> engine -> results
 
 A window of documents is answered in whatever order the engine likes; a result leaves as soon as
 all results before it have. Answers come from the cache where it has them, and the same question
@@ -22,16 +22,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from b2ner_cli.core import chunking, grounding
-from b2ner_cli.core.chunking import Chunk
-from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result, Usage
+from b2ner_cli.core.document import BadRecord, Document, Result
 from b2ner_cli.core.engine import Completion, Engine, Prompt
 from b2ner_cli.errors import UsageError
-from b2ner_cli.labels.label_map import relabel
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.prompts import parsing
-from b2ner_cli.tagging import structured_results
 from b2ner_cli.tagging.planning import Options, Planner, Question
+from b2ner_cli.tagging.results import result
 
 __all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
@@ -207,7 +203,7 @@ def _answered(
             continue
         if due.missing:
             _take_answers(due, answers, keys, waiting, cache)
-        yield _result(due, options)
+        yield result(due.document, due.questions, due.completions, due.cached, options)
 
 
 def _take_answers(
@@ -230,41 +226,6 @@ def _take_answers(
             plan.missing -= 1
     if cache is not None:
         cache.flush()
-
-
-def _result(plan: _Work, options: Options) -> Result:
-    """Make the result of a document whose answers are all in."""
-    if options.form.task != "NER":
-        found = (plan.document, plan.questions, plan.completions, plan.cached)
-        return structured_results.result(*found, options)
-    document, everywhere = plan.document, options.all_occurrences
-    parts: list[tuple[Chunk, list[Entity]]] = []
-    unlocated: list[Mention] = []
-    problems: list[str] = []
-    answers: list[str] = []
-    prompt_tokens = answer_tokens = 0
-    for question, completion in zip(plan.questions, plan.completions, strict=True):
-        assert completion is not None
-        text, given = question.text, question.group.given
-        mentions, trouble = parsing.parse(completion, question.group.labels.names, text)
-        if given:
-            mentions = [mention._replace(label=given[mention.label]) for mention in mentions]
-        if mentions:
-            entities, absent = grounding.locate(text, mentions, all_occurrences=everywhere)
-            parts.append((question.chunk, entities))
-            unlocated += absent
-        problems += trouble
-        answers.append(relabel(completion.text, given) if given else completion.text)
-        prompt_tokens += completion.prompt_tokens
-        answer_tokens += len(completion.ends)
-    if len(parts) == 1 and not parts[0][0].start:
-        merged = tuple(parts[0][1])  # located in order, and at their places in the document
-    else:
-        merged = chunking.merge(parts, document.text)
-    if options.min_score:
-        merged = tuple(e for e in merged if e.score is None or e.score >= options.min_score)
-    usage = Usage(len(answers), plan.cached, prompt_tokens, answer_tokens)
-    return Result(document, merged, tuple(unlocated), tuple(problems), usage, tuple(answers))
 
 
 def _sizes(batch_tokens: int) -> Iterator[int]:

@@ -60,7 +60,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class LabelGroup:
     """A group of labels in one language, as it is asked: prefix and room for text in tokens.
 
     `given` leads from these labels to the user's own, where any is renamed.
@@ -73,7 +73,7 @@ class Group:
     given: Mapping[str, str]
     form: Form = ZERO_SHOT
 
-    def without(self, text: str) -> Group:
+    def without(self, text: str) -> LabelGroup:
         """The group without an example of that text."""
         form = self.form.without(text)
         prefix = rendering.prefix(self.labels, self.language, form)
@@ -87,7 +87,7 @@ class Question:
     Where arguments are asked for, `event` is the number of theirs among the document's.
     """
 
-    group: Group
+    group: LabelGroup
     chunk: Chunk
     text: str
     own: str
@@ -108,7 +108,7 @@ class Planner:
         self._labels = labels
         self.options = options
         self._shown = frozenset(each.text.strip() for each in options.form.examples)
-        self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[Group]] = {}
+        self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[LabelGroup]] = {}
 
     def plan(self, document: Document) -> list[Question]:
         """Lay out a document's questions; a document of white space has none.
@@ -141,7 +141,7 @@ class Planner:
             questions += holding or about
         return questions
 
-    def _questions(self, text: str, groups: list[Group], event: int = 0) -> list[Question]:
+    def _questions(self, text: str, groups: list[LabelGroup], event: int = 0) -> list[Question]:
         room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
         asked = no_surrogates(text)
         questions = []
@@ -173,7 +173,7 @@ class Planner:
 
     def _groups_of(
         self, names: tuple[str, ...] | None, language: Language, form: Form
-    ) -> list[Group]:
+    ) -> list[LabelGroup]:
         asked = (names, language, form.event, form.trigger)
         known = self._groups.get(asked)
         if known is None:
@@ -197,9 +197,9 @@ class Planner:
 
     def _group(
         self, labels: LabelSet, language: Language, given: Mapping[str, str], form: Form
-    ) -> Group:
+    ) -> LabelGroup:
         prefix = rendering.prefix(labels, language, form)
-        return Group(labels, language, prefix, self._room(labels, language, form), given, form)
+        return LabelGroup(labels, language, prefix, self._room(labels, language, form), given, form)
 
     def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
         renaming = self.options.label_map

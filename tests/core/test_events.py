@@ -7,7 +7,7 @@ import pytest
 from b2ner_cli.core.chunking import Chunk
 from b2ner_cli.core.document import BadRecord, Document, Event, Mention, Span
 from b2ner_cli.core.engine import Completion
-from b2ner_cli.core.events import merge, triggered
+from b2ner_cli.core.structures.events import ground, merge
 from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats import gold, jsonl
@@ -56,7 +56,7 @@ def tagged(document, engine, task, labels, **more):
 
 def test_triggers_have_places():
     said = [Mention("attack", "bombed", 0.5), Mention("meet", "summit")]
-    assert triggered(TEXT, said) == ([Event("attack", place("bombed"), (), 0.5)], said[1:])
+    assert ground(TEXT, said) == ([Event("attack", place("bombed"), (), 0.5)], said[1:])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from b2ner_cli.core import grounding
 from b2ner_cli.core.document import Mention
-from b2ner_cli.core.grounding import fold, locate
+from b2ner_cli.core.folding import fold
+from b2ner_cli.core.grounding import ground
 
 odd = st.sampled_from(
     "aAbßſıİiﬁＡ１京 　\n\r\t\u200b\u00ad\u0301\u0327e\u1100\u1161\u11a8👨\u200d👩\ufe0f'’`“-–\0.…"
@@ -20,14 +21,14 @@ texts = st.text(odd | st.characters(), max_size=60)
 
 
 def spans(text, *mentions, **options):
-    """Entities as (start, end, label) and unlocated surfaces, of "label:surface" mentions."""
-    entities, unlocated = locate(
+    """Entities as (start, end, label) and ungrounded surfaces, of "label:surface" mentions."""
+    entities, ungrounded = ground(
         text, [Mention(*mention.split(":", 1)) for mention in mentions], **options
     )
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
     return (
         [(entity.start, entity.end, entity.label) for entity in entities],
-        [mention.surface for mention in unlocated],
+        [mention.surface for mention in ungrounded],
     )
 
 
@@ -65,8 +66,8 @@ def spans(text, *mentions, **options):
     ],
 )
 def test_folded(text, surface, expected):
-    (entity,), unlocated = locate(text, [Mention("x", surface, 0.5)])
-    assert (entity.text, entity.how, entity.score, unlocated) == (expected, "folded", 0.5, [])
+    (entity,), ungrounded = ground(text, [Mention("x", surface, 0.5)])
+    assert (entity.text, entity.how, entity.score, ungrounded) == (expected, "folded", 0.5, [])
     assert text[entity.start : entity.end] == expected
 
 
@@ -77,21 +78,21 @@ def test_folded(text, surface, expected):
         ("the ﬁne art", "f"), ("New York", "NewYork"), (" ", " "),
     ],
 )  # fmt: skip
-def test_unlocated(text, surface):
+def test_ungrounded(text, surface):
     mention = Mention("x", surface)
-    assert locate(text, [mention]) == ([], [mention])
+    assert ground(text, [mention]) == ([], [mention])
 
 
 def test_a_mention_without_a_label_has_no_place():
     assert spans("Bob", ":Bob") == ([], ["Bob"])
 
 
-def test_unlocated_mentions_keep_their_order():
+def test_ungrounded_mentions_keep_their_order():
     assert spans("-", "x:a", "x:long", "x:b")[1] == ["a", "long", "b"]
 
 
 def test_exact_before_folded():
-    (entity,), _ = locate("APPLE or Apple", [Mention("x", "Apple")])
+    (entity,), _ = ground("APPLE or Apple", [Mention("x", "Apple")])
     assert (entity.start, entity.how) == (9, "exact")
 
 
@@ -145,11 +146,11 @@ def test_all_occurrences(text, mentions, expected):
 @settings(deadline=None)
 @given(texts, st.lists(st.builds(Mention, st.sampled_from(["", "a", "b"]), texts)), st.booleans())
 def test_never_raises_and_offsets_hold(text, mentions, everywhere):
-    entities, unlocated = locate(text, mentions, all_occurrences=everywhere)
+    entities, ungrounded = ground(text, mentions, all_occurrences=everywhere)
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
     keys = [(entity.start, entity.end, entity.label) for entity in entities]
     assert keys == sorted(set(keys))
-    assert len(unlocated) + (0 if everywhere else len(entities)) <= len(mentions)
+    assert len(ungrounded) + (0 if everywhere else len(entities)) <= len(mentions)
 
 
 @settings(deadline=None)
@@ -160,7 +161,7 @@ def test_a_plain_mention_stands_where_the_search_would_find_it(text, data, every
     surfaces = data.draw(st.lists(parts | parts.map(str.swapcase) | texts, max_size=5))
     mentions = [Mention(data.draw(st.sampled_from(["", "a", "b"])), s) for s in surfaces]
     searched = grounding._searched(text, mentions, [None] * len(mentions), everywhere)
-    assert locate(text, mentions, all_occurrences=everywhere) == searched
+    assert ground(text, mentions, all_occurrences=everywhere) == searched
 
 
 @settings(deadline=None)
@@ -168,11 +169,11 @@ def test_a_plain_mention_stands_where_the_search_would_find_it(text, data, every
 def test_every_substring_is_found_exactly(text, data):
     start = data.draw(st.integers(0, len(text)))
     surface = text[start : data.draw(st.integers(start, len(text)))].strip()
-    entities, unlocated = locate(text, [Mention("x", surface)])
+    entities, ungrounded = ground(text, [Mention("x", surface)])
     if surface:
         assert [(entity.text, entity.how) for entity in entities] == [(surface, "exact")]
     else:
-        assert len(unlocated) == 1
+        assert len(ungrounded) == 1
 
 
 @settings(deadline=None)
@@ -181,7 +182,7 @@ def test_a_whole_text_is_found_in_capitals(text):
     # The iota subscript is a mark that becomes a letter of its own: no fold keeps both spellings.
     text = text.replace("\u0345", "").strip()
     if fold(text).text.strip():
-        entities, _ = locate(text, [Mention("x", text.upper())])
+        entities, _ = ground(text, [Mention("x", text.upper())])
         assert entities
 
 
@@ -202,9 +203,9 @@ def test_megabytes_take_seconds():
     began = time.perf_counter()
     exact = [Mention("x", word) for word in words]
     folded = [Mention("x", f"{a.upper()}  {b}") for a, b in pairwise(words)]
-    entities, unlocated = locate(text, exact + folded)
-    assert (len(entities), unlocated) == (len(exact) + len(folded), [])
-    locate("a" * 1_000_000, [Mention("x", "a" * size) for size in range(1, 20)])
-    locate("e" + "\u0301" * 500_000, [Mention("x", "É")])
-    locate("大" + " \u200b" * 500_000 + "学", [Mention("x", "大学")])
+    entities, ungrounded = ground(text, exact + folded)
+    assert (len(entities), ungrounded) == (len(exact) + len(folded), [])
+    ground("a" * 1_000_000, [Mention("x", "a" * size) for size in range(1, 20)])
+    ground("e" + "\u0301" * 500_000, [Mention("x", "É")])
+    ground("大" + " \u200b" * 500_000 + "学", [Mention("x", "大学")])
     assert time.perf_counter() - began < 15

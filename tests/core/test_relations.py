@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from b2ner_cli.core.chunking import Chunk
 from b2ner_cli.core.document import Document, Mention, Relation, Result, Span
-from b2ner_cli.core.relations import locate, merge, split, surface
+from b2ner_cli.core.structures.relations import ground, merge, split, surface
 from b2ner_cli.datasets import b2nerd, task_documents
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import gold, jsonl
@@ -62,7 +62,7 @@ def test_an_entity_of_many_relations_has_one_place():
         Mention("home", "Jane Austen, Bath"),
         Mention("home", "Steventon"),
     ]
-    found, lost = locate(TEXT, mentions)
+    found, lost = ground(TEXT, mentions)
     assert found == [
         Relation("author", span("Emma"), span("Jane Austen"), 0.9),
         Relation("home", span("Jane Austen"), span("Steventon"), 0.8),
@@ -113,7 +113,7 @@ def test_what_is_written_is_gold_that_can_be_read():
 def test_a_span_is_what_stands_there():
     wrong = Relation("author", Span(1, 5, "Emma"), span("Jane Austen"))
     with pytest.raises(ValueError, match="is not the document's"):
-        Result(Document("1", TEXT), (), task="RE", relations=(wrong,))
+        Result(Document("1", TEXT), (), task="RE", relations=(wrong,)).checked()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from b2ner_cli.core.document import Mention
 from b2ner_cli.core.engine import Completion
-from b2ner_cli.core.grounding import locate
+from b2ner_cli.core.grounding import ground
 from b2ner_cli.datasets import checks
 from b2ner_cli.datasets.splits import DataSource, find_splits
 from b2ner_cli.prompts import parsing, rendering
@@ -86,7 +86,7 @@ def test_first_gold_can_be_answered_in_full(language):
         gold = [(e["start"], e["end"], e["label"], e["text"]) for e in document["entities"]]
         answer = rendering.answer([Mention(label, text) for *_, label, text in gold])
         mentions, problems = parsing.parse(Completion(answer), LABELS[language], document["text"])
-        entities, unlocated = locate(document["text"], mentions)
+        entities, unlocated = ground(document["text"], mentions)
         assert not problems and not unlocated
         assert [(e.start, e.end, e.label, e.text) for e in entities] == gold
 

@@ -1,0 +1,68 @@
+"""What the answers about a document come to, task by task: entities, relations, events.
+
+    NER                person: Ann               -> entities                           entities.py
+    RE                 author: Emma, Jane Austen -> relations between two places       relations.py
+    EET                attack: bombed            -> events, each with its trigger      events.py
+    EEA, newEEA        place: Aleppo             -> the arguments of the events asked about
+    newEET, Sentiment  attack                    -> events of the text as a whole
+
+`find` is the one way in; mentions by chunk are what it takes. Knows no model and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from b2ner_cli.core.chunking import ChunkMentions
+from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation
+from b2ner_cli.core.structures import entities, events, relations
+from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
+
+_T = TypeVar("_T", Entity, Relation, Event)
+
+
+class Found(NamedTuple):
+    """What stands in a document, and the mentions that have no place in it."""
+
+    ungrounded: list[Mention]
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+def find(
+    document: Document,
+    task: Task,
+    answers: Sequence[ChunkMentions],
+    *,
+    all_occurrences: bool = False,
+    min_score: float = 0.0,
+) -> Found:
+    """Ground the answers about a document and put them together; drop what scores too low."""
+    text = document.text
+    if task == "NER":
+        tagged, ungrounded = entities.find(text, answers, all_occurrences)
+        return Found(ungrounded, _sure(tagged, min_score))
+    if task == "RE":
+        related, ungrounded = relations.find(answers)
+        return Found(ungrounded, relations=_sure(related, min_score))
+    if task in ABOUT_EVENTS:
+        asked, ungrounded = [], []
+        for number, event in enumerate(document.events or ()):
+            about = [answer for answer in answers if answer.event == number]
+            arguments, absent = entities.find(text, about, all_occurrences)
+            asked.append(event._replace(arguments=_sure(arguments, min_score)))
+            ungrounded += absent
+        return Found(ungrounded, events=tuple(asked))
+    happened, ungrounded = events.find(answers, triggers=task == "EET")
+    happened = _sure(happened, min_score)
+    if task == "Sentiment":  # of several chunks the surest speaks
+        happened = tuple(sorted(happened, key=lambda each: -(each.score or 0.0))[:1])
+    return Found(ungrounded, events=happened)
+
+
+def _sure(found: tuple[_T, ...], min_score: float) -> tuple[_T, ...]:
+    if not min_score:
+        return found
+    return tuple(each for each in found if each.score is None or each.score >= min_score)
