@@ -27,7 +27,7 @@ from b2ner_cli.core.engine import Completion, Engine, Prompt
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.tagging.planning import Options, Planner, Question
-from b2ner_cli.tagging.results import result
+from b2ner_cli.tagging.results import make_result
 
 __all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
 
@@ -203,7 +203,7 @@ def _answered(
             continue
         if due.missing:
             _take_answers(due, answers, keys, waiting, cache)
-        yield result(due.document, due.questions, due.completions, due.cached, options)
+        yield make_result(due.document, due.questions, due.completions, due.cached, options)
 
 
 def _take_answers(

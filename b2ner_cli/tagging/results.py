@@ -17,7 +17,7 @@ from b2ner_cli.prompts import parsing
 from b2ner_cli.tagging.planning import Options, Question
 
 
-def result(
+def make_result(
     document: Document,
     questions: Sequence[Question],
     completions: Sequence[Completion | None],
