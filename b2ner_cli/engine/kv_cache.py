@@ -214,12 +214,7 @@ class _Several:
             torch.cat([shared.expand(self._count, -1, -1, -1), o[self._rows, :, : self._reach]], 2)
             for shared, o in zip(self._prefix.layers[layer], held, strict=True)
         ]  # keys and values, each (R, K, P + S, D)
-        # Heads that share keys are further queries of theirs: nothing is copied for each head.
-        rows, heads, length, size = asked.shape
-        grouped = asked.reshape(rows, seen[0].shape[1], -1, size)  # (R, K, G U, D)
-        hidden = self._hide(how.window).repeat(1, 1, grouped.shape[2] // length, 1)
-        found = attend(grouped, seen[0], seen[1], ~hidden, how)
-        found = found.reshape(rows, heads, length, size)  # of any order in memory
+        found = attend(asked, seen[0], seen[1], ~self._hide(how.window), how)
         out[self._index[self._real]] = found.transpose(1, 2)[self._real]
 
     def _hide(self, window: int | None) -> torch.Tensor:

@@ -83,6 +83,7 @@ class PackedEngine:
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self._halved = False
         self._body = backbone.model.base_model
+        self._packed_body = attention.view(self._body, PACKED)
         self._config = backbone.model.config.get_text_config()
 
     def count(self, text: str) -> int:
@@ -254,19 +255,17 @@ class PackedEngine:
 
     def forward(self, tokens: list[int], step: Step) -> torch.Tensor:
         """Hidden states of packed tokens. *Shape:* (tokens, hidden)"""
-        config, device = self._config, self.backbone.device
+        body, device = self._packed_body, self.backbone.device
         seen = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # the step knows better
-        usual, config._attn_implementation = config._attn_implementation, PACKED
-        try:
-            hidden: torch.Tensor = self._body(
-                input_ids=torch.tensor([tokens], device=device),
-                position_ids=torch.tensor([step.positions], device=device),
-                attention_mask=attention.masks(config, seen, torch.zeros_like(seen)),
-                use_cache=False,
-                step=step,
-            ).last_hidden_state
-        finally:
-            config._attn_implementation = usual
+        hidden: torch.Tensor = body(
+            input_ids=torch.tensor([tokens], device=device),
+            position_ids=torch.tensor([step.positions], device=device),
+            attention_mask=attention.masks(
+                body.config.get_text_config(), seen, torch.zeros_like(seen)
+            ),
+            use_cache=False,
+            step=step,
+        ).last_hidden_state
         return hidden[0].to(device)  # the last layers may be on another card
 
     def _best(self, hidden: torch.Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:

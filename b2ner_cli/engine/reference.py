@@ -5,6 +5,7 @@ It is what the fast engine's answers are compared with, and what its speed is me
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -43,6 +44,9 @@ class PlainEngine:
         self.batch_tokens = batch_tokens or 512 * rows
         self.rows = max(1, batch_tokens // 512) if batch_tokens else rows
         self.notes = (f"engine plain: generate in batches of {self.rows}",)
+        # A model's own settings (a repetition penalty, say) would be mixed into ours.
+        self._model = copy.copy(backbone.model)
+        self._model.generation_config = GenerationConfig()
         self._halved = False
         self._speller = Speller(backbone.tokenizer)
         self._grammars = Grammars(backbone.tokenizer) if constrain else None
@@ -93,11 +97,7 @@ class PlainEngine:
         return self._in_memory(asked[:half]) + self._in_memory(asked[half:])
 
     def _answer(self, asked: list[tuple[list[int], Prompt]]) -> list[Completion]:
-        tokenizer, device, model = (
-            self.backbone.tokenizer,
-            self.backbone.device,
-            self.backbone.model,
-        )
+        tokenizer, device = self.backbone.tokenizer, self.backbone.device
         ids = [row for row, _ in asked]
         width = max(map(len, ids))
         padded = [[tokenizer.pad] * (width - len(row)) + row for row in ids]
@@ -110,24 +110,19 @@ class PlainEngine:
             answers = [Progress(AnswerGrammar(grammars.of(p.labels), p.about)) for _, p in asked]
             allow = _Allow(answers, width, tokenizer.eos)
             processors.insert(0, allow)
-        # A model's own settings (a repetition penalty, say) would be mixed into ours.
-        own, model.generation_config = model.generation_config, GenerationConfig()
-        try:
-            output = model.generate(
-                input_ids=torch.tensor(padded, device=device),
-                attention_mask=torch.tensor(seen, device=device),
-                generation_config=GenerationConfig(
-                    do_sample=False,
-                    num_beams=1,
-                    max_new_tokens=max(1, min(self.max_answer, self.context - width)),
-                    eos_token_id=list(tokenizer.stops),
-                    pad_token_id=tokenizer.pad,
-                    bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
-                ),
-                logits_processor=LogitsProcessorList(processors),
-            )
-        finally:
-            model.generation_config = own
+        output = self._model.generate(
+            input_ids=torch.tensor(padded, device=device),
+            attention_mask=torch.tensor(seen, device=device),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max(1, min(self.max_answer, self.context - width)),
+                eos_token_id=list(tokenizer.stops),
+                pad_token_id=tokenizer.pad,
+                bos_token_id=tokenizer.bos[0] if tokenizer.bos else None,
+            ),
+            logits_processor=LogitsProcessorList(processors),
+        )
         completions = []
         for row, answered in enumerate(output[:, width:].tolist()):
             stops = [i for i, token in enumerate(answered) if token in tokenizer.stops]

@@ -1,4 +1,4 @@
-"""Attention of one layer, and what each layer of a model may see where they differ in it.
+"""Attention of one layer, what each layer may see where they differ, and whose attention it is.
 
 Masks are boolean, True where a query may look at a key; eager attention alone adds its mask to the
 scores. Models with one kind of layer take one mask; models that mix full and sliding layers take
@@ -7,10 +7,14 @@ one for each kind, by name.
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 
@@ -32,22 +36,35 @@ def attend(
 ) -> torch.Tensor:
     """Attention where `seen`, which holds the layer's window already, is true.
 
-    *Shapes:* queries (..., queries, head); keys and values (..., keys, head); seen broadcasts to
-    (..., queries, keys)
+    Heads that share keys become further queries of theirs: nothing is copied for each head.
+
+    *Shapes:* queries (rows, heads, queries, head); keys and values (rows, fewer heads, keys, head);
+    seen broadcasts to (rows, 1, queries, keys); the result is that of the queries, in any order in
+    memory
     """
+    rows, heads, count, size = queries.shape
+    groups = heads // keys.shape[1]
+    grouped = queries.reshape(rows, heads // groups, groups * count, size)
+    if groups > 1:
+        seen = seen.repeat(1, 1, groups, 1)
     if how.softcap is None:
-        return functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=seen, scale=how.scaling
+        found = functional.scaled_dot_product_attention(
+            grouped, keys, values, attn_mask=seen, scale=how.scaling
         )
-    return weights(queries @ keys.mT, ~seen, how) @ values
+    else:
+        found = weights(grouped @ keys.mT, ~seen, how) @ values
+    return found.reshape(rows, heads, count, size)
 
 
-def weights(scores: torch.Tensor, hidden: torch.Tensor, how: How) -> torch.Tensor:
-    """Attention weights, computed in float32 as the models' own code does."""
+def weights(scores: torch.Tensor, masked: torch.Tensor, how: How) -> torch.Tensor:
+    """Attention weights, computed in float32 as the models' own code does.
+
+    *Shapes:* masked, true where a key is not seen, broadcasts to scores; the result is theirs
+    """
     scores = scores * how.scaling
     if how.softcap is not None:
         scores = torch.tanh(scores / how.softcap) * how.softcap
-    scores = scores.masked_fill(hidden, -torch.inf)
+    scores = scores.masked_fill(masked, -torch.inf)
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
@@ -64,6 +81,35 @@ def layer_window(config: Any, layer: int) -> int | None:
     """How many positions back that layer sees, None for all."""
     kinds = getattr(config, "layer_types", None)
     return window(config) if not kinds or kinds[layer] == "sliding_attention" else None
+
+
+def view(network: Any, implementation: str) -> Any:
+    """The same modules and weights, with a configuration that names another attention.
+
+    What is changed is the view's own: others may use the network itself at the same time.
+    """
+    config = network.config.get_text_config()
+    own = copy.copy(config)
+    own._attn_implementation = implementation
+    return _view(network, config, own)
+
+
+def _view(module: nn.Module, config: Any, own: Any) -> nn.Module:
+    twin = copy.copy(module)  # which has the very parameters, buffers and hooks
+    kept = vars(twin)
+    kept["_modules"] = {
+        name: child if child is None else _view(child, config, own)
+        for name, child in module._modules.items()
+    }
+    if kept.get("config") is config:
+        kept["config"] = own
+    for name in ("forward", "_old_forward"):  # where accelerate moves a layer's tensors
+        match kept.get(name):
+            case functools.partial(func=wrapper, args=(first, *more)) if first is module:
+                kept[name] = functools.partial(wrapper, twin, *more)
+            case MethodType(__self__=first, __func__=function) if first is module:
+                kept[name] = MethodType(function, twin)
+    return twin
 
 
 def masks(config: Any, visible: torch.Tensor, distance: torch.Tensor) -> Any:

@@ -217,6 +217,31 @@ def test_a_models_own_generation_settings_change_nothing(load):
         loaded.model.generation_config = kept
 
 
+@pytest.mark.parametrize("kind", [PackedEngine, PlainEngine])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_an_engine_leaves_the_model_to_others_while_it_answers(load, alone, architecture, kind):
+    """As two threads do: others answer while the engine is in the middle of a step."""
+    loaded, expected = load(architecture), alone(architecture)
+    engine, others = kind(loaded, max_answer=24), [PlainEngine(loaded, max_answer=24, rows=1)]
+    others.append(PackedEngine(loaded, max_answer=24))
+    settings = loaded.model.generation_config
+    meanwhile = []
+
+    def use(*_):
+        if not meanwhile:
+            meanwhile.append(loaded.model.generation_config)
+            meanwhile.extend(answers(other, prompts()[:2]) for other in others)
+
+    hook = loaded.model.base_model.layers[1].register_forward_hook(use)
+    try:
+        same(answers(engine, prompts()), expected)
+    finally:
+        hook.remove()
+    assert meanwhile[0] is settings
+    for found in meanwhile[1:]:
+        same(found, expected[:2])
+
+
 words = st.lists(st.sampled_from(["Ann", "Rome", ".", "😀", "北京", "\n", "x"]), max_size=12)
 
 
@@ -477,8 +502,10 @@ def test_a_single_prompt_that_does_not_fit_is_an_error_with_a_way_out(load, kind
     def failing(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(engine, "forward", failing, raising=False)
-    monkeypatch.setattr(engine.backbone.model, "generate", failing)
+    if kind is PackedEngine:
+        monkeypatch.setattr(engine, "forward", failing)
+    else:
+        monkeypatch.setattr(engine._model, "generate", failing)
     with pytest.raises(B2nerError, match="out of memory") as error:
         list(engine.generate(prompts()[:1]))
     assert "--max-answer" in error.value.hint

@@ -164,7 +164,7 @@ def test_halving_is_said_once_however_often_it_happens(loaded, monkeypatch, capl
 def test_a_device_that_fails_in_a_step(loaded, monkeypatch, kind, error):
     engine = kind(loaded, max_answer=30)
     before = dict(engine.generate(asked(9)))
-    body, at = (engine, "forward") if kind is PackedEngine else (engine.backbone.model, "generate")
+    body, at = (engine, "forward") if kind is PackedEngine else (engine._model, "generate")
     spoil(monkeypatch, body, at, error, at=33 if kind is PackedEngine else 2)
     if kind is PackedEngine:
         engine.most_rows = 4
