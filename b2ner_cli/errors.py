@@ -11,6 +11,11 @@ Errors are raised deep and caught once, in ``cli.main``. Trouble with one docume
 error: it is data (`document.BadRecord`, `document.Result.problems`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 NOTICE = 25  # log level of a line that everybody should see but that warns of nothing
 
 
@@ -41,3 +46,14 @@ class ModelError(B2nerError):
 
 class DataError(B2nerError):
     """Training or evaluation data is missing, malformed or inconsistent."""
+
+
+def reason(error: OSError) -> str:
+    """Say what the system says of an error, in lower case."""
+    return (error.strerror or str(error)).lower()
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Hint at the known name that is most like `name`; `otherwise` where none is like it."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else otherwise

@@ -17,7 +17,7 @@ from b2ner_cli.cli.options import Adapter, Device, Model
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.labels.taxonomy import Entry
+    from b2ner_cli.labels.taxonomy import TaxonomyLabel
 
 app = typer.Typer(help="Find labels in the taxonomy, or review a label set.", no_args_is_help=True)
 
@@ -140,10 +140,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Review a label set against the naming rules; exits with 1 if it finds more than notes."""
-    from b2ner_cli.labels import review
+    from b2ner_cli.labels import reading, review
 
     console.set_up_logging(False, 0)
-    names = review.read_set(labels)
+    names = reading.read_unchecked(labels)
     findings = review.review(names)
     if as_json:
         _print_json([finding.as_dict() for finding in findings])
@@ -158,7 +158,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _known(language: str | None, data: Path | None) -> tuple[Entry, ...]:
+def _known(language: str | None, data: Path | None) -> tuple[TaxonomyLabel, ...]:
     """The taxonomy with the labels of a folder of data sets, reduced to one language."""
     from b2ner_cli.labels import taxonomy
 
@@ -175,7 +175,7 @@ def _known(language: str | None, data: Path | None) -> tuple[Entry, ...]:
     return wanted
 
 
-def _alternatives(known: Iterable[Entry], parent: str | None, in_set: str | None) -> str:
+def _alternatives(known: Iterable[TaxonomyLabel], parent: str | None, in_set: str | None) -> str:
     if in_set is not None:
         sets = sorted({name for entry in known for name in entry.data_sets}, key=str.casefold)
         return f"data sets: {', '.join(sets)}"
@@ -185,7 +185,7 @@ def _alternatives(known: Iterable[Entry], parent: str | None, in_set: str | None
     return "leave out an option"
 
 
-def _lines(entry: Entry, known: Iterable[Entry]) -> list[tuple[str, str]]:
+def _lines(entry: TaxonomyLabel, known: Iterable[TaxonomyLabel]) -> list[tuple[str, str]]:
     """What there is to say of an entry, in words."""
     from b2ner_cli.labels.taxonomy import PREFIX, SURE
 

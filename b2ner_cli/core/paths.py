@@ -1,10 +1,11 @@
-"""Where the user's own files lie: the one directory for answers and copies of models."""
+"""Where files lie: the user's directory for answers and models, and what a wrong path meant."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -21,3 +22,13 @@ def cache_directory() -> Path:
     except RuntimeError:  # a user without a home, as in some containers
         return Path(tempfile.gettempdir()) / "b2ner"
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "b2ner"
+
+
+def similar_path(path: str | Path) -> str:
+    """Hint at the file in the same folder that is called most like `path`, or say nothing."""
+    folder, name = os.path.split(path)
+    try:
+        close = get_close_matches(name, os.listdir(folder or "."), n=1)
+    except (OSError, ValueError):  # no folder either, or a NUL in its name
+        return ""
+    return f"did you mean {os.path.join(folder, close[0])}?" if close else ""

@@ -152,7 +152,7 @@ def _labels(path: Place) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Read a labels.json: labels in their order, and of event types their roles."""
     if not path.is_file():
         raise DataError(f"{path}: missing", 'list the data set\'s labels: ["person", ...]')
-    labels = _load(path)
+    labels = load_json(path)
     roles: dict[str, tuple[str, ...]] = {}
     if isinstance(labels, dict):
         for label, names in labels.items():
@@ -348,7 +348,8 @@ def _at(pos: Any, text: str) -> str:
     return repr(text[max(pos[0], 0) : max(pos[1], 0)]) if _is_span(pos) else "no span"
 
 
-def _load(path: Place) -> Any:
+def load_json(path: Place) -> Any:
+    """Read a file of JSON; one that cannot be read is a DataError with its place."""
     with folders.opened(path) as stream:
         content = stream.read()
     try:

@@ -4,42 +4,46 @@
     PER<TAB>person                                 two columns, as TSV; or
     {"task": "research task", "PER": "person"}     a JSON object
 
-What a label is called decides what a model finds, and data sets, users and models call the same
-thing by different names. A map renames labels before they are asked for and gives the answers
-their own names again, so that nobody else sees it. Labels that it does not list keep their names.
-`read` and `spell` are inverse; so are `ask` and `back`, for a label set in which no two labels
-get one name. Knows no model and no data set.
+Data sets, users and models call the same thing by different names. A map renames labels before
+they are asked for and gives the answers their own names again; data sets renamed for good may
+drop labels, too. Labels that it does not list keep their names. `read` and `spell` are inverse; so
+are `ask` and `back`, for a label set in which no two labels get one name. Knows no model.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from b2ner_cli.core.document import BadRecord, Document
-from b2ner_cli.errors import InputError, UsageError
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.errors import InputError, UsageError, did_you_mean
 from b2ner_cli.labels.label_set import LabelSet, fold
+from b2ner_cli.labels.reading import read_text
 
 AS_GIVEN = "as given"  # what reports say of labels that nothing renamed
 _SEPARATOR = re.compile("([;；])")
 _COLON = re.compile("([:：])")
 _NAMED = 3
 
+_Annotation = TypeVar("_Annotation", Entity, Mention)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """The name each listed label is asked under; `source` is the file that says so."""
+    """The new name of each listed label; `source` is the file that says so.
+
+    Those in `dropped` are taken away together with their entities.
+    """
 
     names: Mapping[str, str]
     source: str = "the label map"
+    dropped: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if not self.names:
-            raise UsageError(f"{self.source} renames nothing", "list labels: task => research task")
         for old, new in self.names.items():
             if not old.strip():
                 raise UsageError(f"{self.source}: an empty label is renamed {new!r}")
@@ -48,6 +52,12 @@ class LabelMap:
             except UsageError as error:
                 message = f"{self.source}: {old!r} is renamed: {error.message}"
                 raise UsageError(message, error.hint) from None
+
+    def __or__(self, other: LabelMap) -> LabelMap:
+        """The map that does what both do, and what `other` does where both list a label."""
+        names = {old: new for old, new in self.names.items() if old not in other.dropped}
+        dropped = (self.dropped - other.names.keys()) | other.dropped
+        return LabelMap(names | dict(other.names), other.source, dropped)
 
     def asked(self, label: str) -> str:
         """The name a label is asked under."""
@@ -58,9 +68,17 @@ class LabelMap:
 
         Raises UsageError where two labels of the set would get one name.
         """
-        self._check(labels.names)
+        taken: dict[str, str] = {}
+        for name in labels.names:
+            new = self.asked(name)
+            if new in taken:
+                raise UsageError(
+                    f"{self.source}: {taken[new]!r} and {name!r} would both be asked as {new!r}",
+                    "give each label of a set a name of its own, or leave one of them out",
+                )
+            taken[new] = name
         described = {self.asked(name): text for name, text in labels.descriptions.items()}
-        return replace(labels, names=tuple(map(self.asked, labels.names)), descriptions=described)
+        return replace(labels, names=tuple(taken), descriptions=described)
 
     def back(self, labels: Iterable[str]) -> dict[str, str]:
         """From the names that the labels are asked under to their own; {} if none is renamed."""
@@ -71,14 +89,22 @@ class LabelMap:
         """Those of the labels that get another name, each with that name."""
         return {name: new for name in labels if (new := self.asked(name)) != name}
 
+    def relabel(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """New names of labels in their order, each once, without those that are dropped."""
+        return tuple(dict.fromkeys(self.asked(name) for name in labels if name not in self.dropped))
+
     def document(self, document: Document) -> Document:
-        """A document whose labels and annotations have the names they are asked under."""
+        """A document under the new names; entities that become the same one are kept once."""
         entities, mentions, labels = document.entities, document.mentions, document.labels
         return document._replace(
-            entities=entities and tuple(e._replace(label=self.asked(e.label)) for e in entities),
-            mentions=mentions and tuple(m._replace(label=self.asked(m.label)) for m in mentions),
-            labels=labels and tuple(map(self.asked, labels)),
+            entities=entities and tuple(dict.fromkeys(self._annotations(entities))),
+            mentions=mentions and tuple(self._annotations(mentions)),
+            labels=labels and self.relabel(labels),
         )
+
+    def _annotations(self, each: Iterable[_Annotation]) -> Iterator[_Annotation]:
+        kept = (one for one in each if one.label not in self.dropped)
+        return (one._replace(label=self.asked(one.label)) for one in kept)
 
     def document_labels(self, item: Document | BadRecord) -> Document | BadRecord:
         """A document that asks for its own labels under their other names; annotations stay."""
@@ -95,8 +121,8 @@ class LabelMap:
         missing = [old for old in self.names if old not in known]
         said = []
         for old in missing[:_NAMED]:
-            close = difflib.get_close_matches(old, known - self.names.keys(), n=1)
-            said.append(f"{old!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+            near = did_you_mean(old, sorted(known - self.names.keys()))
+            said.append(f"{old!r} ({near})" if near else f"{old!r}")
         more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
         return f"{self.source}: no such labels here: {', '.join(said)}{more}" if said else ""
 
@@ -108,17 +134,6 @@ class LabelMap:
             listed = ", ".join(dict.fromkeys(known))[:200]
             raise UsageError(said, f"the left side of the map are labels as given: {listed}")
         return said
-
-    def _check(self, labels: Iterable[str]) -> None:
-        taken: dict[str, str] = {}
-        for name in labels:
-            new = self.asked(name)
-            if new in taken:
-                raise UsageError(
-                    f"{self.source}: {taken[new]!r} and {name!r} would both be asked as {new!r}",
-                    "give each label of a set a name of its own, or leave one of them out",
-                )
-            taken[new] = name
 
 
 def describe(label_map: LabelMap | None, labels: Iterable[str]) -> str:
@@ -135,15 +150,7 @@ def read(path: Path) -> LabelMap:
 
     Raises InputError naming file and line for what cannot be read.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read label map {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"label map {path} is not UTF-8 (byte {error.start})", "save it as UTF-8 text"
-        ) from None
-    return parse(text, str(path))
+    return parse(read_text(path, "label map"), str(path))
 
 
 def parse(text: str, source: str) -> LabelMap:

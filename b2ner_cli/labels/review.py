@@ -1,9 +1,8 @@
 """Review a label set against the naming rules of the taxonomy: what is wrong, and what to say.
 
 A model knows a label by its words alone. What reads as two things, what two labels share, and
-what nobody else calls so costs entities; each `Finding` names one such trouble with a label. An
-"error" cannot be asked at all, a "warning" most likely costs entities, a "note" may.
-Knows no model: these are rules, and data sets' own names for labels.
+what nobody else calls so costs entities; each `LabelFinding` names one such trouble. An "error"
+cannot be asked at all, a "warning" most likely costs entities, a "note" may. Knows no model.
 """
 
 from __future__ import annotations
@@ -11,20 +10,16 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from b2ner_cli.core.language import detect_language
-from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.labels.label_set import LabelSet, fold, split_names
-from b2ner_cli.labels.reading import read_label_file
-from b2ner_cli.labels.taxonomy import PREFIX as TAXONOMY
-from b2ner_cli.labels.taxonomy import Entry, entries, find, named, singular
+from b2ner_cli.errors import UsageError
+from b2ner_cli.labels.label_set import LabelSet, fold
+from b2ner_cli.labels.taxonomy import TaxonomyLabel, entries, find, singular
 
 Severity = Literal["error", "warning", "note"]
 _LONGEST = 6  # words of a label; the longest of the authors' has five
@@ -90,7 +85,7 @@ _BROADER: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LabelFinding:
     """One trouble with a label: `kind` for programs, `message` and `suggestion` for people."""
 
     label: str
@@ -101,47 +96,12 @@ class Finding:
 
     def as_dict(self) -> dict[str, str | None]:
         """Return what ``--json`` says of it."""
-        return {
-            "label": self.label,
-            "severity": self.severity,
-            "kind": self.kind,
-            "message": self.message,
-            "suggestion": self.suggestion or None,
-        }
+        return asdict(self) | {"suggestion": self.suggestion or None}
 
 
-def read_set(value: str) -> list[str]:
-    """The labels of a file (a label a line, or a JSON list), or of a comma list, unchecked.
-
-    Empty and repeated labels are kept: they are what a review is for.
-    """
-    if value.startswith(TAXONOMY):
-        return named(value)
-    path = Path(value.removeprefix("@"))
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # too long for a name: a list, then
-        is_file = False
-    if not is_file and not value.startswith("@"):
-        return split_names(value) or _no_labels(value)
-    if path.suffix != ".json":
-        return [name for name, _ in read_label_file(path)]
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}", "give a JSON list of labels") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: not a list of labels", 'give a JSON list: ["person", ...]')
-    return names or _no_labels(value)
-
-
-def _no_labels(value: str) -> list[str]:
-    raise UsageError(f"no labels in {value!r}", 'name them: "person, movie title", or a file')
-
-
-def review(labels: Sequence[str]) -> list[Finding]:
+def review(labels: Sequence[str]) -> list[LabelFinding]:
     """All that is wrong with a label set, errors first, else in the order of its labels."""
-    found: list[Finding] = []
+    found: list[LabelFinding] = []
     for label in dict.fromkeys(labels):
         usable = _unusable(label)
         found += [usable] if usable else _of_a_label(label)
@@ -150,7 +110,7 @@ def review(labels: Sequence[str]) -> list[Finding]:
     return sorted(found, key=lambda finding: order[finding.severity])
 
 
-def _of_a_label(label: str) -> list[Finding]:
+def _of_a_label(label: str) -> list[LabelFinding]:
     named_badly = [f for rule in _SPELLINGS if (f := rule(label))]
     # What those suggest is what a better-known name would be found for.
     better = None if named_badly else _better_known(label)
@@ -160,19 +120,19 @@ def _of_a_label(label: str) -> list[Finding]:
 # One label ----------------------------------------------------------------------------------------
 
 
-def _unusable(label: str) -> Finding | None:
+def _unusable(label: str) -> LabelFinding | None:
     try:
         LabelSet((label,))
     except UsageError as error:
         bare = " ".join(re.sub(r"[,;:，；：\s\x00-\x1f]+", " ", label).split())
-        return Finding(label, "error", "characters", error.message, bare)
+        return LabelFinding(label, "error", "characters", error.message, bare)
     if label.casefold() in _NOTHING:
         message = "reads as the answer for a text without entities"
-        return Finding(label, "error", "nothing", message, "miscellaneous")
+        return LabelFinding(label, "error", "nothing", message, "miscellaneous")
     return None
 
 
-def _code(label: str) -> Finding | None:
+def _code(label: str) -> LabelFinding | None:
     if not _CODE.fullmatch(label) or label in _ACRONYMS:
         return None
     bare = re.sub(r"^[BIESLU]-", "", label)
@@ -182,106 +142,108 @@ def _code(label: str) -> Finding | None:
     elif not instead and find(bare, entries()):
         instead = bare.casefold()
     said = "an upper-case code of an annotation scheme: models know words"
-    return Finding(label, "warning", "code", said, instead)
+    return LabelFinding(label, "warning", "code", said, instead)
 
 
-def _spelling(label: str) -> Finding | None:
+def _spelling(label: str) -> LabelFinding | None:
     """Title case, snake_case and camelCase; what is left is lower-case words."""
     if _CODE.fullmatch(label):
         return None
-    if _is_known(label):
-        if label == label.lower() or not _is_known(label.lower()):
+    if label in _known():
+        if label == label.lower() or label.lower() not in _known():
             return None
         said = "capitals, as in German: in English labels are lower-case words"
-        return Finding(label, "note", "spelling", said, label.lower())
+        return LabelFinding(label, "note", "spelling", said, label.lower())
     bare = " ".join(_SNAKE.sub(" ", label.replace("->", "\0")).replace("\0", "->").split())
     words = " ".join(w if w.isupper() else w.lower() for w in bare.split(" "))
     if words == label or (bare == label and detect_language(label) == "zh"):
         return None
     what = "words joined by signs" if bare != label else "capitals"
-    return Finding(label, "warning", "spelling", f"{what}: labels are lower-case words", words)
+    return LabelFinding(label, "warning", "spelling", f"{what}: labels are lower-case words", words)
 
 
-def _arrow(label: str) -> Finding | None:
+def _arrow(label: str) -> LabelFinding | None:
     parts = [part.strip() for part in label.split("->")]
     if len(parts) == 1:
         return None
     if not all(parts):
         said, instead = "an arrow with nothing on one side", next(filter(None, parts), "")
-        return Finding(label, "error", "arrow", said, instead)
+        return LabelFinding(label, "error", "arrow", said, instead)
     joint = "->" if detect_language(label) == "zh" else " -> "
     if len(parts) > 2:
         said = f"{len(parts)} levels: the taxonomy has two"
-        return Finding(label, "warning", "arrow", said, joint.join((parts[0], parts[-1])))
+        return LabelFinding(label, "warning", "arrow", said, joint.join((parts[0], parts[-1])))
     if joint.join(parts) != label:
         said = f"in {'Chinese' if joint == '->' else 'English'} the arrow is written {joint!r}"
-        return Finding(label, "note", "arrow", said, joint.join(parts))
+        return LabelFinding(label, "note", "arrow", said, joint.join(parts))
     return None
 
 
-def _plural(label: str) -> Finding | None:
-    if _is_known(label) or not label.isascii() or _CODE.fullmatch(label):
+def _plural(label: str) -> LabelFinding | None:
+    if label in _known() or not label.isascii() or _CODE.fullmatch(label):
         return None
     *before, last = _SNAKE.sub(" ", label).lower().split(" ")
     one = singular(last)
     if one == last:
         return None
     singular_label = " ".join((*before, one))
-    return Finding(label, "warning", "plural", "a plural: labels name one thing", singular_label)
+    return LabelFinding(
+        label, "warning", "plural", "a plural: labels name one thing", singular_label
+    )
 
 
-def _ambiguous(label: str) -> Finding | None:
+def _ambiguous(label: str) -> LabelFinding | None:
     instead = _AMBIGUOUS.get(label.casefold())
     if _CODE.fullmatch(label):
         return None
     if instead:
-        severity: Severity = "note" if _is_known(label) else "warning"
-        return Finding(label, severity, "ambiguous", "can mean different things", instead)
+        severity: Severity = "note" if label in _known() else "warning"
+        return LabelFinding(label, severity, "ambiguous", "can mean different things", instead)
     meant = _source_names().get(label, ())
-    if len(meant) > 1 and not _is_known(label):
+    if len(meant) > 1 and label not in _known():
         said = f"data sets call {len(meant)} different things so"
-        return Finding(label, "warning", "ambiguous", said, " or ".join(meant[:4]))
+        return LabelFinding(label, "warning", "ambiguous", said, " or ".join(meant[:4]))
     return None
 
 
-def _better_known(label: str) -> Finding | None:
-    if _is_known(label) or _CODE.fullmatch(label) or label.casefold() in _AMBIGUOUS:
+def _better_known(label: str) -> LabelFinding | None:
+    if label in _known() or _CODE.fullmatch(label) or label.casefold() in _AMBIGUOUS:
         return None
     known = _other_names().get(fold(label), ())
     if len(known) == 1:
-        return Finding(label, "note", "better known", "has a better-known name", known[0])
+        return LabelFinding(label, "note", "better known", "has a better-known name", known[0])
     if known:
         said = f"may be any of {len(known)} labels"
-        return Finding(label, "note", "better known", said, " or ".join(known[:4]))
+        return LabelFinding(label, "note", "better known", said, " or ".join(known[:4]))
     near = difflib.get_close_matches(fold(label), _spelled(), n=1, cutoff=0.9)
     if near and len(label) > 4:
-        return Finding(label, "note", "better known", "a spelling of", _spelled()[near[0]])
+        return LabelFinding(label, "note", "better known", "a spelling of", _spelled()[near[0]])
     return None
 
 
-def _residual(label: str) -> Finding | None:
+def _residual(label: str) -> LabelFinding | None:
     if "其他" not in label:
         return None
     said = "the authors write the rest as 其它"
-    return Finding(label, "note", "better known", said, label.replace("其他", "其它"))
+    return LabelFinding(label, "note", "better known", said, label.replace("其他", "其它"))
 
 
-def _odd(label: str) -> Finding | None:
+def _odd(label: str) -> LabelFinding | None:
     if signs := sorted(set(_PAIRED.findall(label.replace("->", "")))):
         bare = " ".join(_PAIRED.sub(" ", label.replace("->", "→")).replace("→", "->").split())
         said = f"holds {' '.join(signs)}, which answers seldom repeat"
-        return Finding(label, "warning", "signs", said, bare)
+        return LabelFinding(label, "warning", "signs", said, bare)
     if len(label.split()) > _LONGEST + label.count("->"):
         said = f"{len(label.split())} words: say it in a few, and the rest as a description"
-        return Finding(label, "note", "long", said, "label: description, in a label file")
+        return LabelFinding(label, "note", "long", said, "label: description, in a label file")
     if re.match(r"(a|an|the)\s(?!->)", label, re.IGNORECASE):
-        return Finding(label, "note", "article", "an article", label.split(maxsplit=1)[1])
+        return LabelFinding(label, "note", "article", "an article", label.split(maxsplit=1)[1])
     if label[-1].isdigit():
-        return Finding(label, "note", "digit", "ends in a digit: what is it that is numbered?")
+        return LabelFinding(label, "note", "digit", "ends in a digit: what is it that is numbered?")
     return None
 
 
-_SPELLINGS: tuple[Callable[[str], Finding | None], ...] = (
+_SPELLINGS: tuple[Callable[[str], LabelFinding | None], ...] = (
     _code, _spelling, _arrow, _plural, _residual,
 )  # fmt: skip
 
@@ -289,11 +251,11 @@ _SPELLINGS: tuple[Callable[[str], Finding | None], ...] = (
 # The set ------------------------------------------------------------------------------------------
 
 
-def _of_the_set(labels: Sequence[str]) -> Iterator[Finding]:
+def _of_the_set(labels: Sequence[str]) -> Iterator[LabelFinding]:
     seen: set[str] = set()
     for label in labels:
         if label in seen:
-            yield Finding(label, "error", "twice", "is listed twice", "leave one out")
+            yield LabelFinding(label, "error", "twice", "is listed twice", "leave one out")
         seen.add(label)
     distinct = [label for label in dict.fromkeys(labels) if label.strip()]
     told: set[str] = set()
@@ -304,39 +266,41 @@ def _of_the_set(labels: Sequence[str]) -> Iterator[Finding]:
             yield finding
     if len(distinct) > _MOST:
         said = f"{len(distinct)} labels: models were trained on {_MOST} at once at most"
-        yield Finding("", "note", "many", said, "ask for what the documents can hold")
+        yield LabelFinding("", "note", "many", said, "ask for what the documents can hold")
     spoken = {detect_language(label): label for label in distinct}
     if len(spoken) > 1:
         said = f"two languages, as in {' and '.join(map(repr, spoken.values()))}"
-        yield Finding("", "note", "languages", said, "name labels in the documents' language")
+        yield LabelFinding("", "note", "languages", said, "name labels in the documents' language")
 
 
-def _pair(one: str, other: str) -> Finding | None:
+def _pair(one: str, other: str) -> LabelFinding | None:
     """What is wrong with two labels side by side."""
     if fold(one) == fold(other):
         said = f"differs from {one!r} in case or spaces only"
-        return Finding(other, "error", "twice", said, "leave one out")
+        return LabelFinding(other, "error", "twice", said, "leave one out")
     if _bare(one) == _bare(other) or _one_letter_apart(one, other):
         said = f"too close to {one!r}: answers will mix them up"
-        return Finding(
+        return LabelFinding(
             other, "warning", "close", said, "leave one out, or say what tells them apart"
         )
     meanings = _meanings(one) & _meanings(other)
-    if meanings and not (_is_known(one) and _is_known(other)):
+    if meanings and not (one in _known() and other in _known()):
         said = f"means the same as {one!r}: both are {sorted(meanings)[0]!r}"
-        return Finding(other, "warning", "overlap", said, "leave one out")
+        return LabelFinding(other, "warning", "overlap", said, "leave one out")
     for parent, child in ((one, other), (other, one)):
         if fold(child).startswith(f"{fold(parent)} ->"):
             said = f"{parent!r} holds it, too: the model must choose"
             rest = "其它" if detect_language(parent) == "zh" else "other"
             joint = "->" if rest == "其它" else " -> "
-            return Finding(child, "note", "overlap", said, f"{parent}{joint}{rest} for the rest")
+            return LabelFinding(
+                child, "note", "overlap", said, f"{parent}{joint}{rest} for the rest"
+            )
         if child in _BROADER.get(parent, ()):
             said = f"{parent!r} holds it, too, by itself"
-            return Finding(child, "note", "overlap", said, "sure, if the model is to choose")
+            return LabelFinding(child, "note", "overlap", said, "sure, if the model is to choose")
         if set(re.split(" or ", fold(child))) < set(re.split(" or ", fold(parent))):
             said = f"{parent!r} holds it, too: the model must choose"
-            return Finding(child, "warning", "overlap", said, "leave one out")
+            return LabelFinding(child, "warning", "overlap", said, "leave one out")
     return None
 
 
@@ -379,10 +343,6 @@ def _known() -> frozenset[str]:
     return frozenset(entry.label for entry in entries())
 
 
-def _is_known(label: str) -> bool:
-    return label in _known()
-
-
 @functools.cache
 def _source_names() -> Mapping[str, tuple[str, ...]]:
     """What data sets call by a name: labels of the taxonomy, those of most sets first."""
@@ -394,8 +354,8 @@ def _other_names() -> Mapping[str, tuple[str, ...]]:
     return _inverted((fold(name), entry) for entry in entries() for name in entry.others)
 
 
-def _inverted(pairs: Iterator[tuple[str, Entry]]) -> Mapping[str, tuple[str, ...]]:
-    labels: dict[str, dict[str, Entry]] = defaultdict(dict)
+def _inverted(pairs: Iterator[tuple[str, TaxonomyLabel]]) -> Mapping[str, tuple[str, ...]]:
+    labels: dict[str, dict[str, TaxonomyLabel]] = defaultdict(dict)
     for name, entry in pairs:
         labels[name].setdefault(entry.label, entry)
     return {

@@ -44,7 +44,7 @@ _WEIGHTS = {"label": 4.0, "other": 3.0, "sets": 1.5, "description": 1.5, "mentio
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TaxonomyLabel:
     """A label of the taxonomy; `sure` says where its name comes from."""
 
     label: str
@@ -92,31 +92,33 @@ class Entry:
 
 
 @functools.cache
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[TaxonomyLabel, ...]:
     """The whole taxonomy, sorted by language and label; read when first asked for."""
     text = resources.files("b2ner_cli.labels").joinpath(_FILE).read_text(encoding="utf-8")
     return tuple(_entry(json.loads(line)) for line in text.splitlines())
 
 
-def _entry(line: dict[str, Any]) -> Entry:
-    return Entry(**line | {"mentions": tuple(line.get("mentions", ()))})
+def _entry(line: dict[str, Any]) -> TaxonomyLabel:
+    return TaxonomyLabel(**line | {"mentions": tuple(line.get("mentions", ()))})
 
 
 def with_sets(
-    known: Sequence[Entry], sets: Iterable[tuple[str, str, Sequence[str]]]
-) -> tuple[Entry, ...]:
+    known: Sequence[TaxonomyLabel], sets: Iterable[tuple[str, str, Sequence[str]]]
+) -> tuple[TaxonomyLabel, ...]:
     """The taxonomy and the labels of data sets: (language, name of the set, its labels)."""
     found = {(entry.language, entry.label): entry for entry in known}
     for language, name, labels in sets:
         for label in labels:
-            entry = found.get((language, label)) or Entry(label, language, "given")
+            entry = found.get((language, label)) or TaxonomyLabel(label, language, "given")
             sure: Sureness = "confirmed" if entry.sure == "confirmed" else "given"
             data_sets = {**entry.data_sets, name: label}
             found[language, label] = replace(entry, sure=sure, data_sets=data_sets)
     return tuple(sorted(found.values(), key=lambda e: (e.language, e.label.casefold(), e.label)))
 
 
-def find(name: str, known: Sequence[Entry], language: str | None = None) -> list[Entry]:
+def find(
+    name: str, known: Sequence[TaxonomyLabel], language: str | None = None
+) -> list[TaxonomyLabel]:
     """The entries of a name, in any case and with any spaces around an arrow.
 
     ``en/person`` names one language; else all of them count, or only `language`.
@@ -129,7 +131,9 @@ def find(name: str, known: Sequence[Entry], language: str | None = None) -> list
     return [entry for entry in found if entry.label == name] or found
 
 
-def one(name: str, known: Sequence[Entry], language: str | None = None) -> list[Entry]:
+def one(
+    name: str, known: Sequence[TaxonomyLabel], language: str | None = None
+) -> list[TaxonomyLabel]:
     """As `find`, but at least one: raises UsageError that names near ones for any other name."""
     if found := find(name, known, language):
         return found
@@ -167,7 +171,9 @@ def named(value: str) -> list[str]:
 # Search -------------------------------------------------------------------------------------------
 
 
-def search(query: str, known: Sequence[Entry], most: int) -> list[tuple[Entry, float]]:
+def search(
+    query: str, known: Sequence[TaxonomyLabel], most: int
+) -> list[tuple[TaxonomyLabel, float]]:
     """The entries that share words with a query, best first, with how well they match, in 0..1.
 
     A word counts the more, the fewer entries have it; in a label more than in a description.
@@ -191,7 +197,7 @@ def search(query: str, known: Sequence[Entry], most: int) -> list[tuple[Entry, f
     return hits[:most]
 
 
-def _weighted(entry: Entry) -> dict[str, float]:
+def _weighted(entry: TaxonomyLabel) -> dict[str, float]:
     """The words of an entry with the weight of the best place each stands at."""
     places = {
         "mentions": " ".join(entry.mentions),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from b2ner_cli.labels.taxonomy import Entry
+from b2ner_cli.labels.taxonomy import TaxonomyLabel
 from b2ner_cli.models.loading import Backbone
 
 _PROMPT = 'The words "{}" mean in one word: "'
@@ -21,8 +21,8 @@ _ROWS = 64  # prompts at once
 
 
 def search(
-    query: str, known: Sequence[Entry], most: int, backbone: Backbone
-) -> list[tuple[Entry, float]]:
+    query: str, known: Sequence[TaxonomyLabel], most: int, backbone: Backbone
+) -> list[tuple[TaxonomyLabel, float]]:
     """The entries nearest to a query, best first, each with its cosine."""
     if not known:
         return []

@@ -114,7 +114,7 @@ def test_a_label_that_another_one_takes_the_name_of():
 
 def test_unused_labels_are_named_with_near_ones():
     label_map = LabelMap({"PERS": "person", "LOC": "city"}, "m")
-    said = "m: no such labels here: 'PERS' (did you mean 'PER'?)"
+    said = "m: no such labels here: 'PERS' (did you mean PER?)"
     assert label_map.unused(["PER", "LOC"]) == said
     assert label_map.check_used(["PER", "LOC"]) == said
     with pytest.raises(UsageError, match="no such labels here: 'PERS', 'LOC'"):

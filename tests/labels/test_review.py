@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.labels.review import read_set, review
+from b2ner_cli.labels.reading import read_unchecked
+from b2ner_cli.labels.review import review
 from b2ner_cli.labels.taxonomy import entries
 
 # Each label of a bad set by itself: what is wrong with it, how bad that is, and what to say.
@@ -138,11 +139,11 @@ def test_labels_are_read_from_lists_files_and_the_taxonomy(tmp_path):
     lines, listed = tmp_path / "labels.txt", tmp_path / "labels.json"
     lines.write_text("# mine\nPER: a human\nPER\n", encoding="utf-8")
     listed.write_text(json.dumps(["PER", "a;b", "PER"]))
-    assert read_set("PER, , persons，PER") == ["PER", "persons", "PER"]
-    assert read_set(str(lines)) == read_set(f"@{lines}") == ["PER", "PER"]
-    assert read_set(str(listed)) == ["PER", "a;b", "PER"]
-    assert read_set("taxonomy:en/person,city") == ["person", "city"]
-    assert read_set("x" * 5000) == ["x" * 5000]
+    assert read_unchecked("PER, , persons，PER") == ["PER", "persons", "PER"]
+    assert read_unchecked(str(lines)) == read_unchecked(f"@{lines}") == ["PER", "PER"]
+    assert read_unchecked(str(listed)) == ["PER", "a;b", "PER"]
+    assert read_unchecked("taxonomy:en/person,city") == ["person", "city"]
+    assert read_unchecked("x" * 5000) == ["x" * 5000]
 
 
 @pytest.mark.parametrize("content", ["{", '{"a": 1}', "[1]"])
@@ -150,13 +151,13 @@ def test_a_json_file_without_a_list_of_labels(tmp_path, content):
     path = tmp_path / "labels.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"labels\.json"):
-        read_set(str(path))
+        read_unchecked(str(path))
 
 
 def test_nothing_to_review(tmp_path):
     (tmp_path / "labels.json").write_text("[]")
     for value in ("", " , ", str(tmp_path / "labels.json")):
         with pytest.raises(UsageError, match="no labels in"):
-            read_set(value)
+            read_unchecked(value)
     with pytest.raises(InputError, match="cannot read label file none"):
-        read_set("@none")
+        read_unchecked("@none")

@@ -13,7 +13,7 @@ from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.labels.reading import parse_labels
 from b2ner_cli.labels.taxonomy import (
     SURE,
-    Entry,
+    TaxonomyLabel,
     entries,
     find,
     named,
@@ -25,12 +25,14 @@ from b2ner_cli.labels.taxonomy import (
 
 FILE = resources.files("b2ner_cli.labels").joinpath("taxonomy.jsonl")
 SMALL = (
-    Entry("person", "en", "confirmed", "a human being"),
-    Entry("person -> writer", "en", "confirmed", "who writes books", ("Ann",), {"Zoo": "WRI"}),
-    Entry("music artist", "en", "ours", "a singer or a group"),
-    Entry("film genre", "en", "ours"),
-    Entry("人名->歌手", "zh", "ours", "唱歌的人"),
-    Entry("Film", "de", "ours"),
+    TaxonomyLabel("person", "en", "confirmed", "a human being"),
+    TaxonomyLabel(
+        "person -> writer", "en", "confirmed", "who writes books", ("Ann",), {"Zoo": "WRI"}
+    ),
+    TaxonomyLabel("music artist", "en", "ours", "a singer or a group"),
+    TaxonomyLabel("film genre", "en", "ours"),
+    TaxonomyLabel("人名->歌手", "zh", "ours", "唱歌的人"),
+    TaxonomyLabel("Film", "de", "ours"),
 )
 
 # What is shipped ----------------------------------------------------------------------------------
@@ -102,7 +104,9 @@ def test_every_name_leads_back_to_its_entry():
 
 def test_names_are_found_in_any_spelling_but_their_own_comes_first():
     assert [e.label for e in find("Person->Writer", SMALL)] == ["person -> writer"]
-    assert [e.language for e in find("film", (*SMALL, Entry("film", "en", "ours")))] == ["en"]
+    assert [e.language for e in find("film", (*SMALL, TaxonomyLabel("film", "en", "ours")))] == [
+        "en"
+    ]
     assert find("zh/person", SMALL) == []
 
 
@@ -209,7 +213,7 @@ def test_labels_of_data_sets_are_added_and_known_ones_marked():
 @pytest.mark.parametrize("entry", [{"label": " "}, {"sure": "maybe"}])
 def test_an_entry_checks_itself(entry):
     with pytest.raises(ValueError, match="not a label of the taxonomy"):
-        Entry(**{"label": "person", "language": "en", "sure": "ours"} | entry)
+        TaxonomyLabel(**{"label": "person", "language": "en", "sure": "ours"} | entry)
 
 
 def test_an_entry_as_json():

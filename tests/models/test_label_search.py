@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from b2ner_cli.labels.taxonomy import Entry, entries
+from b2ner_cli.labels.taxonomy import TaxonomyLabel, entries
 from b2ner_cli.models import label_search, loading
 
 LABELS = ("city", "a much longer label than the others", "person -> writer", "人名")
-KNOWN = tuple(Entry(label, "en", "ours") for label in LABELS)
+KNOWN = tuple(TaxonomyLabel(label, "en", "ours") for label in LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_padding_and_batches_change_nothing(tiny, monkeypatch):
 
 
 def test_names_that_languages_share_are_both_found(tiny):
-    both = (*KNOWN, Entry("city", "nl", "ours"))
+    both = (*KNOWN, TaxonomyLabel("city", "nl", "ours"))
     found = label_search.search("city", both, 2, tiny)
     assert [entry.language for entry, _ in found] == ["en", "nl"]
     assert label_search.search("city", (), 2, tiny) == []
