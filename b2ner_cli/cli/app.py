@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from b2ner_cli import __version__
-from b2ner_cli.cli import bench, console, eval, prompting, train
+from b2ner_cli.cli import bench, console, docs, eval, prompting, train
 from b2ner_cli.cli import cache as cli_cache
 from b2ner_cli.cli import data as cli_data
 from b2ner_cli.cli import labels as cli_labels
@@ -313,6 +313,7 @@ app.command("eval", epilog=eval.EXAMPLES)(eval.evaluate)
 
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
+app.command(epilog=docs.EXAMPLES)(docs.docs)
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:

@@ -1,12 +1,13 @@
 """Everything a person reads on stderr: errors, notes, progress, summaries, tables.
 
-Nothing here writes to stdout but `print_table`, for commands whose data is a table. User text
-is never read as markup.
+Nothing here writes to stdout but `print_table` and `print_page`, for commands whose data is a
+table or a page. User text is never read as markup.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -104,6 +105,19 @@ def print_table(rows: Sequence[Sequence[str]], to_stderr: bool = False) -> None:
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+def print_page(text: str) -> None:
+    """Print a page of Markdown: laid out in a pager on a terminal, as it is everywhere else."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown  # takes its time
+
+    os.environ.setdefault("LESS", "-FRX")  # as git has it: colours, and no pager for a short page
+    with console.pager(styles=True):
+        console.print(Markdown(text, hyperlinks=False))
 
 
 class Watch:
