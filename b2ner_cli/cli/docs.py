@@ -8,7 +8,9 @@ import typer
 
 from b2ner_cli.cli import console
 
-EXAMPLES = "b2ner docs training\n\nb2ner docs --search checkpoint\n\nb2ner docs formats > formats.md"
+EXAMPLES = (
+    "b2ner docs training\n\nb2ner docs --search checkpoint\n\nb2ner docs formats > formats.md"
+)
 
 
 def docs(

@@ -37,83 +37,126 @@ class Shown:
 
 
 NOTHING = Shown()
-_LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (
-        ("rank", "alpha", "batch", "group", "max_labels", "max_tokens",
-         "per_set", "per_label", "longest", "random_most", "examples"),
-        lambda value: value >= 1, "be at least 1",
-    ),
-    (("label_dropout", "dropout", "warmup"), lambda value: 0 <= value < 1, "be in [0, 1)"),
-    (("empty",), lambda value: 0 <= value <= 1, "be in [0, 1]"),
-    (("learning_rate", "epochs", "clip"), lambda value: 0 < value < math.inf, "be positive"),
-    (
-        ("weight_decay", "candidates", "first_layer", "at_once", "mean_over", "nearby"),
-        lambda value: value >= 0, "not be negative",
-    ),
-)  # fmt: skip
+# What a number may be: what errors say it must, and what holds of it; NaN is within none.
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "at least 1": ("be at least 1", lambda value: value >= 1),
+    "0 or more": ("not be negative", lambda value: value >= 0),
+    "above 0": ("be positive", lambda value: 0 < value < math.inf),
+    "0 to 1": ("be in [0, 1]", lambda value: 0 <= value <= 1),
+    "0 to below 1": ("be in [0, 1)", lambda value: 0 <= value < 1),
+}
 _NAME = re.compile(r"\w[\w.]*")  # of a layer
+
+
+def _setting(default: Any, meaning: str, allowed: str) -> Any:
+    """A field of the recipe; the table of settings in the documentation says the same of it."""
+    return field(default=default, metadata={"meaning": meaning, "range": allowed})
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides what a training run does, given data and backbone.
+    """All that decides what a training run does, given data and backbone: what `--set` takes.
 
-    `target` names the layers that carry a LoRA, as `lora.targets` reads it. Layers below
-    `first_layer` carry none; no gradient passes them, which saves its time.
-    `batch` is documents a step and `group` how many of them share a prefix. `at_once` is how many
-    documents of a step are computed at once, 0 for all: their gradients are added up, so that the
-    result is that of the whole step (but where parts of a layer drop out). The loss is the mean
-    over the answer tokens of `mean_over` documents and then over these means, 0: of all of a step.
-    `nearby` and `redraw` are those of `Schedule`. `candidates` is the
-    number of random vocabulary entries that stand against the batch's own tokens in the loss
-    (0: the whole vocabulary). `max_tokens` bounds prompt plus answer of one document. `per_set`,
-    `per_label`, `empty` and `longest` are those of `balance.Limits`; of these only `longest` holds
-    with a task config, whose strategy `random` takes at most `random_most` documents of a set.
-    `subset`, `rename` and `noise` are those of `Variation`; `few_shot`, `examples` (the most of
-    them) and `described` those of `corpus.Showing`. `checkpointing` computes each layer twice
-    instead of keeping what it computed: less memory, a third more time, the same result.
+    The fields say what they mean; how, is said where they are used: `lora.targets`, `Schedule`,
+    `balance.Limits` (of which only `longest` holds with a task config), `Variation`, `Showing`.
     """
 
-    target: str = "all"
-    rank: int = 32
-    alpha: int = 64
-    dropout: float = 0.0
-    first_layer: int = 0
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    epochs: float = 1.0
-    batch: int = 16
-    group: int = 4
-    at_once: int = 0
-    mean_over: int = 0
-    nearby: int = 8
-    redraw: bool = True
-    max_labels: int = 18
-    label_dropout: float = 0.10
-    subset: float = 0.0
-    rename: float = 0.0
-    noise: float = 0.0
-    few_shot: float = 0.0
-    examples: int = 5
-    described: float = 0.0
-    max_tokens: int = 400
-    per_set: int = 800
-    per_label: int = 200
-    empty: float = 0.2
-    longest: int = 1200
-    random_most: int = RANDOM_MOST
-    candidates: int = 4000
-    seed: int = 23
-    dtype: str = "auto"
-    checkpointing: bool = False
+    target: str = _setting(
+        "all",
+        "layers that get a LoRA: `all` linear layers, `attention`'s inputs, or names of layers",
+        "all, attention, names",
+    )
+    rank: int = _setting(32, "rank of the LoRA", "at least 1")
+    alpha: int = _setting(64, "the LoRA's scaling is this by its rank", "at least 1")
+    dropout: float = _setting(0.0, "share of the LoRA's inputs that drop out", "0 to below 1")
+    first_layer: int = _setting(
+        0, "layers below this one get no LoRA, and no gradient passes them", "0 or more"
+    )
+    learning_rate: float = _setting(1e-3, "its peak; a cosine leads from there to 0", "above 0")
+    warmup: float = _setting(
+        0.05, "share of the steps in which the rate rises to its peak", "0 to below 1"
+    )
+    weight_decay: float = _setting(1e-4, "AdamW's", "0 or more")
+    clip: float = _setting(
+        1.0, "longest gradient of a step; a longer one is scaled down", "above 0"
+    )
+    epochs: float = _setting(1.0, "how often each document is trained on", "above 0")
+    batch: int = _setting(16, "documents a step, a multiple of `group`", "at least 1")
+    group: int = _setting(
+        4,
+        "documents that share a label list and the computing of their prompt's prefix",
+        "at least 1",
+    )
+    at_once: int = _setting(
+        0,
+        "documents of a step that are computed at once, 0: all; gradients are added up",
+        "0 or more",
+    )
+    mean_over: int = _setting(
+        0,
+        "the loss is a mean over so many documents' answer tokens, then over these means, "
+        "0: over all of the step; a multiple of `group`",
+        "0 or more",
+    )
+    nearby: int = _setting(
+        8,
+        "out of so many steps' documents those of like length stand in one step, 0: any",
+        "0 or more",
+    )
+    redraw: bool = _setting(True, "make other label lists in each epoch", "true, false")
+    max_labels: int = _setting(18, "labels in a prompt, at most", "at least 1")
+    label_dropout: float = _setting(
+        0.10, "share of the labels that are left out, with their entities", "0 to below 1"
+    )
+    subset: float = _setting(
+        0.0, "share of the label lists that are a random part of the set's labels", "0 to 1"
+    )
+    rename: float = _setting(
+        0.0, "share of the labels that take another name of the same meaning", "0 to 1"
+    )
+    noise: float = _setting(
+        0.0, "share of the texts that are changed: other surfaces, other casing", "0 to 1"
+    )
+    few_shot: float = _setting(0.0, "share of the groups that are asked after examples", "0 to 1")
+    examples: int = _setting(5, "examples before a question, at most", "at least 1")
+    described: float = _setting(
+        0.0, "share of the other groups that are asked with descriptions of labels", "0 to 1"
+    )
+    max_tokens: int = _setting(
+        400, "tokens of prompt and answer; longer documents are left out", "at least 1"
+    )
+    per_set: int = _setting(800, "documents of a set, at most", "at least 1")
+    per_label: int = _setting(200, "documents of a set with a label, at most", "at least 1")
+    empty: float = _setting(
+        0.2, "documents without entities, as a share of `per_set`, at most", "0 to 1"
+    )
+    longest: int = _setting(1200, "characters of a text; longer ones are passed over", "at least 1")
+    random_most: int = _setting(
+        RANDOM_MOST, "documents of a set that a task config's `random` takes, at most", "at least 1"
+    )
+    candidates: int = _setting(
+        4000,
+        "random vocabulary entries that stand against the step's own tokens in the loss, "
+        "0: all of the vocabulary",
+        "0 or more",
+    )
+    seed: int = _setting(23, "of all that is drawn", "any")
+    dtype: str = _setting(
+        "auto", "what is computed in; weights of the LoRA are float32", "auto, float32, bfloat16"
+    )
+    checkpointing: bool = _setting(
+        False,
+        "compute each layer twice instead of keeping what it computed: less memory, a "
+        "third more time, the same result",
+        "true, false",
+    )
 
     def __post_init__(self) -> None:
-        for names, within, rule in _LIMITS:
-            for name in names:
-                if not within(getattr(self, name)):  # NaN is within none
-                    raise UsageError(f"{name} must {rule}, not {getattr(self, name)}")
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            must, holds = _RANGES.get(each.metadata["range"], ("", None))
+            if holds and not holds(value):
+                raise UsageError(f"{each.name} must {must}, not {value}")
         if not all(_NAME.fullmatch(name) for name in self.targets):
             raise UsageError(
                 f"target {self.target!r} names no layers",
