@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from typing import Any
 
 from b2ner_cli.core.engine import Completion
 from b2ner_cli.prompts.rendering import NONE, TEMPLATES
+
+WORD = re.compile(r"\s*\S+|\s+$")
 
 
 def asked(prompt):
@@ -92,8 +95,8 @@ class ScriptedEngine:
                 self.on_answer(self.answers)
                 self.answers += 1
                 text = self.answer(*asked(prompts[index]))
-                logprobs = tuple(-0.1 - noise for _ in text)
-                ends = tuple(range(1, len(text) + 1))
+                ends = tuple(word.end() for word in WORD.finditer(text))
+                logprobs = (-0.1 - noise,) * len(ends)
                 yield index, Completion(text, logprobs, ends, "eos", self.count(prompts[index].own))
 
 

@@ -6,18 +6,10 @@ A window of documents is answered in whatever order the engine likes; a result l
 all results before it have. Answers come from the cache where it has them, and the same question
 is asked once. What goes wrong with one document is data on that document. Is handed an engine
 and a cache, and knows neither.
-
-Windows are cut by number and length of the documents alone, and a run that resumes asks its first
-window in the very batches in which it was asked before, less those that are answered: rounding
-differs between batches in the last bits of a score, and the same command must end with the same
-bytes.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,19 +20,15 @@ from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.tagging.planning import Options, Planner, Question
 from b2ner_cli.tagging.results import make_result
+from b2ner_cli.tagging.windows import windows
 
-__all__ = ["Answers", "Engine", "Options", "questions", "tag", "with_labels"]
+__all__ = ["Answers", "CutRun", "Engine", "Options", "questions", "tag", "with_labels"]
 
-_FIRST, _SMALLEST, _LARGEST = 32, 256, 32_768  # documents a window: the first, then no less, most
-_TYPICAL = 24  # tokens of a batch to a document of the window, so that it holds several batches
-_ROOM = 2000  # characters a window has for each document: it is cut before one that is too long
 _SETS = 10_000  # label sets of documents that are remembered to be good
-_PAUSE = 1.0  # seconds without a document after which a live window is answered as it is
-_PATIENCE = 5.0  # the longest a live window is waited for, however steadily it fills
 
 
 class Answers(Protocol):
-    """A store of answers by key; see `cache.Cache`."""
+    """A store of answers by key; see `answer_cache.Cache`."""
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Completion]:
         """The known answers among the keys."""
@@ -82,6 +70,20 @@ def _refusal(names: tuple[str, ...]) -> BadRecord | None:
     return None
 
 
+@dataclass(slots=True)
+class CutRun:
+    """What is still to come of an earlier run that was cut and is gone on with.
+
+    `written` documents stand in its output: they give no result. While the window in which it
+    was cut is `ahead`, windows are asked in the very batches of that run, less those that are
+    answered: rounding differs between batches in the last bits of a score, and the same command
+    must end with the same bytes. One value may serve one call of `tag` after the other.
+    """
+
+    written: int = 0
+    ahead: bool = True
+
+
 def tag(
     documents: Iterable[Document | BadRecord],
     engine: Engine,
@@ -89,39 +91,35 @@ def tag(
     options: Options = Options(),
     cache: Answers | None = None,
     *,
-    skip: int = 0,
-    resumed: bool = False,
+    cut: CutRun | None = None,
     live: bool = False,
 ) -> Iterator[Result | BadRecord]:
     """Tag documents; results and bad records come in input order.
 
-    The first `skip` documents have been tagged by a run that was cut: they give no result, and
-    the window that run was cut in is asked as that run asked it. `resumed` says that there was
-    such a run where nothing is skipped. `live` input is a stream that may pause: what has
-    arrived is then answered without waiting for a full window.
+    `cut` is the run that this one goes on with, None if it begins. `live` input is a stream that
+    may pause: what has arrived is then answered without waiting for a full window.
     """
     planner = Planner(engine, labels, options)
-    done, resumed = 0, resumed or skip > 0
-    for window in _windows(documents, _sizes(engine.batch_tokens), live):
+    cut = cut or CutRun(ahead=False)
+    for window in windows(documents, engine.batch_tokens, live):
         count = sum(isinstance(item, Document) for item in window)
-        before, done = done, done + count
-        if done < skip or (done == skip and count):
+        written = min(cut.written, count)
+        cut.written -= written
+        if written == count:
             yield from (item for item in window if isinstance(item, BadRecord))
             continue
         work = [item if isinstance(item, BadRecord) else _plan(planner, item) for item in window]
-        results = _answered(work, engine, options, cache, repeat=resumed)
-        if skip > before:
-            results = _without(results, skip - before)
-        yield from results
+        results = _answered(work, engine, options, cache, repeat=cut.ahead)
+        yield from _without(results, written) if written else results
         # A window that lacked answers is where the other run was cut; all after it is new.
-        resumed = resumed and not any(isinstance(w, _Work) and w.asked for w in work)
+        cut.ahead = cut.ahead and not any(isinstance(w, _Work) and w.asked for w in work)
 
 
-def _without(results: Iterable[Result | BadRecord], skip: int) -> Iterator[Result | BadRecord]:
-    """Leave out the first `skip` results, but no bad record."""
+def _without(results: Iterable[Result | BadRecord], written: int) -> Iterator[Result | BadRecord]:
+    """Leave out the first results, as many as were written, but no bad record."""
     for result in results:
-        if skip and isinstance(result, Result):
-            skip -= 1
+        if written and isinstance(result, Result):
+            written -= 1
         else:
             yield result
 
@@ -179,7 +177,9 @@ def _answered(
     plans = [plan for plan in work if isinstance(plan, _Work)]
     known: dict[bytes, Completion] = {}
     if cache is not None:
-        known = cache.get_many({q.key for plan in plans for q in plan.questions})
+        stored = cache.get_many({q.key for plan in plans for q in plan.questions})
+        most = engine.max_answer
+        known = {key: answer for key, answer in stored.items() if _serves(answer, most)}
     waiting: dict[bytes, list[tuple[_Work, int]]] = {}
     asked: dict[bytes, Question] = {}
     for plan in plans:
@@ -206,6 +206,15 @@ def _answered(
         yield make_result(due.document, due.questions, due.completions, due.cached, options)
 
 
+def _serves(stored: Completion, max_answer: int) -> bool:
+    """Whether an answer of another run is what this one would get, whose answers may be as long.
+
+    One that ended by itself took a step more than it has tokens.
+    """
+    tokens = len(stored.ends)
+    return tokens < max_answer if stored.stop == "eos" else tokens == max_answer
+
+
 def _take_answers(
     due: _Work,
     answers: Iterator[tuple[int, Completion]],
@@ -226,88 +235,3 @@ def _take_answers(
             plan.missing -= 1
     if cache is not None:
         cache.flush()
-
-
-def _sizes(batch_tokens: int) -> Iterator[int]:
-    """Documents in each window: few at first, for an early first result, then several batches."""
-    most = max(_SMALLEST, min(batch_tokens // _TYPICAL, _LARGEST))
-    size = _FIRST
-    while True:
-        yield min(size, most)
-        size *= 2
-
-
-def _windows(
-    documents: Iterable[Document | BadRecord], sizes: Iterator[int], live: bool
-) -> Iterator[list[Document | BadRecord]]:
-    """Cut documents into windows, which hold so many at most and `_ROOM` characters for each.
-
-    A document too long for that begins a window, so that none before it waits for its answers.
-    """
-    if live:
-        yield from _live_windows(documents, sizes)
-        return
-    window: list[Document | BadRecord] = []
-    size = next(sizes)
-    left = size * _ROOM
-    for item in documents:
-        length = _length(item)
-        if window and length > left:
-            yield window
-            window, size = [], next(sizes)
-            left = size * _ROOM
-        window.append(item)
-        left -= length
-        if len(window) == size:
-            yield window
-            window, size = [], next(sizes)
-            left = size * _ROOM
-    if window:
-        yield window
-
-
-def _length(item: Document | BadRecord) -> int:
-    return len(item.text) if isinstance(item, Document) else 0
-
-
-def _live_windows(
-    documents: Iterable[Document | BadRecord], sizes: Iterator[int]
-) -> Iterator[list[Document | BadRecord]]:
-    """Windows of a stream: full ones, or after a pause what has arrived; a thread reads ahead."""
-    arrived: queue.Queue[Document | BadRecord | BaseException | None] = queue.Queue(_SMALLEST)
-
-    def read() -> None:
-        try:
-            for document in documents:
-                arrived.put(document)
-            arrived.put(None)
-        except BaseException as error:
-            arrived.put(error)
-
-    threading.Thread(target=read, name="reader", daemon=True).start()
-    long: list[Document | BadRecord] = []  # one that the next window begins with
-    while True:
-        size = next(sizes)
-        left = size * _ROOM
-        window: list[Document | BadRecord] = []
-        item = long.pop() if long else arrived.get()
-        limit = time.monotonic() + _PATIENCE
-        while isinstance(item, (Document, BadRecord)):
-            length = _length(item)
-            if window and length > left:
-                long.append(item)
-                break
-            window.append(item)
-            left -= length
-            if len(window) == size:
-                break
-            try:
-                item = arrived.get(timeout=max(0.0, min(_PAUSE, limit - time.monotonic())))
-            except queue.Empty:
-                break
-        if window:
-            yield window
-        if isinstance(item, BaseException):
-            raise item
-        if item is None:
-            return

@@ -28,6 +28,7 @@ from b2ner_cli.tagging.answer_cache import key
 
 log = logging.getLogger("b2ner")
 
+CHUNK_TOKENS = 1024  # where nothing is known of the adapter's training
 _SETS = 10_000  # label sets whose groups are remembered
 
 
@@ -36,17 +37,17 @@ class Options:
     """How documents are asked about and what is kept of the answers.
 
     `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
-    most text one prompt may hold. Entities under `min_score` are dropped. Labels are asked under
-    the names that `label_map` gives them; results have their own. Of the examples in
-    `form` a prompt shows as many as leave room for text, never the very text that it asks about.
-    `descriptions` go with the labels that documents bring along; `roles` are the labels of an
-    event's arguments, by its type.
+    most text one prompt may hold; None leaves it to what is known of the model. Entities under
+    `min_score` are dropped. Labels are asked under the names that `label_map` gives them; results
+    have their own. Of the examples in `form` a prompt shows as many as leave room for text, never
+    the very text that it asks about. `descriptions` go with the labels that documents bring
+    along; `roles` are the labels of an event's arguments, by its type.
     """
 
     language: str = "auto"
     all_occurrences: bool = False
     min_score: float = 0.0
-    chunk_tokens: int = 1024
+    chunk_tokens: int | None = None
     form: Form = ZERO_SHOT
     descriptions: Mapping[str, str] = field(default_factory=dict)
     label_map: LabelMap | None = None
@@ -55,6 +56,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.language != "auto":
             as_language(self.language)
+        if self.chunk_tokens is not None and self.chunk_tokens < 1:
+            raise UsageError(f"no text fits chunks of {self.chunk_tokens} tokens")
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"a score is between 0 and 1, not {self.min_score}")
 
@@ -107,6 +110,7 @@ class Planner:
         self._engine = engine
         self._labels = labels
         self.options = options
+        self._chunk_tokens = options.chunk_tokens or CHUNK_TOKENS
         self._shown = frozenset(each.text.strip() for each in options.form.examples)
         self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[LabelGroup]] = {}
 
@@ -178,7 +182,7 @@ class Planner:
         known = self._groups.get(asked)
         if known is None:
             labels, given = self._as_asked(self._label_set(names))
-            least = min(self.options.chunk_tokens, max(1, self._engine.context // 4))
+            least = min(self._chunk_tokens, max(1, self._engine.context // 4))
             if self._engine.context - self._engine.max_answer < least:
                 raise UsageError(
                     f"answers of {self._engine.max_answer} tokens leave no room for text in the "
@@ -242,7 +246,7 @@ class Planner:
 
     def _room(self, labels: LabelSet, language: Language, form: Form) -> int:
         """Tokens of text that a prompt may hold."""
-        return min(self._left(labels, language, form), self.options.chunk_tokens)
+        return min(self._left(labels, language, form), self._chunk_tokens)
 
     def _left(self, labels: LabelSet, language: Language, form: Form) -> int:
         """Tokens left for text beside the prompt's own words and the longest answer."""

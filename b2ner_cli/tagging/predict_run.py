@@ -5,27 +5,27 @@ Knows nothing of terminals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from b2ner_cli import formats
 from b2ner_cli.core.document import BadRecord, Result
 from b2ner_cli.core.language import as_language
 from b2ner_cli.core.tasks import Task
 from b2ner_cli.datasets import b2nerd, task_configs, task_documents
-from b2ner_cli.errors import NOTICE, DataError, OutputError, UsageError
+from b2ner_cli.errors import DataError, OutputError, UsageError
 from b2ner_cli.formats import predictions, result_json
 from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts import rendering
-from b2ner_cli.tagging import loop
-from b2ner_cli.tagging.answer_cache import Cache
+from b2ner_cli.tagging import loop, runs
 from b2ner_cli.tagging.planning import Planner
 from b2ner_cli.tagging.settings import Settings
-from b2ner_cli.tagging.tag_run import Ledger, _asked, _settle, log
+
+if TYPE_CHECKING:
+    from b2ner_cli.tagging.tagger import Tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ def check(job: PredictJob) -> None:
         _renamed(job.options.label_map, parts)
 
 
-def predict(job: PredictJob, ledger: Ledger) -> None:
+def predict(job: PredictJob, ledger: runs.Ledger) -> None:
     """Answer every document with its data set's own labels, verbatim.
 
     With a label map the model is asked other names. Writes
     ``job.folder/predict_eval_predictions.jsonl``. Raises DataError for unusable data.
     """
     parts, task = _parts(job)
-    task_documents.refuse_empty([part.dataset for part in parts], job.split, task, log.warning)
+    task_documents.refuse_empty([part.dataset for part in parts], job.split, task, runs.log.warning)
     form = replace(job.options.form, task=task) if task != "NER" else job.options.form
     job = replace(job, options=replace(job.options, form=form))
     renaming = job.options.label_map
@@ -72,50 +72,40 @@ def predict(job: PredictJob, ledger: Ledger) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {job.folder}: {error.strerror}") from None
-    with ExitStack() as stack:
-        output = stack.enter_context(
-            formats.open_output(
-                str(job.folder / predictions.FILE_NAME),
-                format="jsonl",
-                force=job.force,
-                resume=job.resume,
-            )
-        )
-        if output.reason:
-            log.log(NOTICE, "%s", output.reason)
+    path = str(job.folder / predictions.FILE_NAME)
+    with runs.open_output(path, resume=job.resume, force=job.force) as output:
         if output.complete:
             return
-        from b2ner_cli.tagging.tagger import Tagger
+        asked = {
+            "data sets": ", ".join(map(str, parts)),
+            "split": job.split,
+            "limit": str(job.limit),
+        }
+        with runs.load(job.settings, None, job.options, job.cache, output, asked) as tagger:
+            predictions.write_names(job.folder, renaming.source if renaming else "", names)
+            cut = loop.CutRun(output.done) if job.resume else None
+            for part in parts:
+                for record, result in _answered(job, part, tagger, cut):
+                    output.write(predictions.encode(record))
+                    ledger.result(result)
 
-        cache = stack.enter_context(Cache.open(job.cache)) if job.cache else None
-        tagger = stack.enter_context(Tagger.load(job.settings, options=job.options, cache=cache))
-        output.belongs_to(
-            _asked(None, tagger)
-            | {
-                "data sets": ", ".join(map(str, parts)),
-                "split": job.split,
-                "limit": str(job.limit),
-            }
-        )
-        predictions.write_names(job.folder, renaming.source if renaming else "", names)
-        _settle()
-        done = output.done
-        for part in parts:
-            dataset = part.dataset
-            task = job.options.form.task
-            wanted = part.once(task_documents.read_task(dataset, job.split, task, log.warning))
-            documents = [
-                document._replace(labels=document.labels or dataset.labels)
-                for document in islice(wanted, job.limit)
-            ]
-            options = replace(tagger.options, language=dataset.language)
-            asking = Planner(tagger.engine, None, options)
-            skip, done = min(done, len(documents)), max(0, done - len(documents))
-            for item in loop.tag(documents, tagger.engine, None, options, cache, skip=skip):
-                if isinstance(item, BadRecord):
-                    raise DataError(f"{item.origin}: {item.message}", item.hint)
-                output.write(predictions.encode(_prediction(dataset, item, asking)))
-                ledger.result(item)
+
+def _answered(
+    job: PredictJob, part: task_configs.Part, tagger: Tagger, cut: loop.CutRun | None
+) -> Iterator[tuple[predictions.PredictionRecord, Result]]:
+    """Answer the documents of one set, but for those that the run that was cut has written."""
+    dataset, task = part.dataset, job.options.form.task
+    wanted = part.once(task_documents.read_task(dataset, job.split, task, runs.log.warning))
+    documents = [
+        document._replace(labels=document.labels or dataset.labels)
+        for document in islice(wanted, job.limit)
+    ]
+    options = replace(tagger.options, language=dataset.language)
+    planner = Planner(tagger.engine, None, options)
+    for item in loop.tag(documents, tagger.engine, None, options, tagger.cache, cut=cut):
+        if isinstance(item, BadRecord):
+            raise DataError(f"{item.origin}: {item.message}", item.hint)
+        yield _prediction(dataset, item, planner), item
 
 
 def _renamed(renaming: LabelMap, parts: Sequence[task_configs.Part]) -> dict[str, dict[str, str]]:
@@ -124,7 +114,7 @@ def _renamed(renaming: LabelMap, parts: Sequence[task_configs.Part]) -> dict[str
     for labels in sets.values():
         renaming.ask(LabelSet(tuple(dict.fromkeys(labels))))
     if unused := renaming.unused(name for labels in sets.values() for name in labels):
-        log.warning("%s", unused)
+        runs.log.warning("%s", unused)
     return {name: renamed for name, labels in sets.items() if (renamed := renaming.renamed(labels))}
 
 
@@ -170,11 +160,11 @@ def _chosen(job: PredictJob) -> list[tuple[b2nerd.DataSet, Task]]:
 
 
 def _prediction(
-    dataset: b2nerd.DataSet, result: Result, asking: Planner
+    dataset: b2nerd.DataSet, result: Result, planner: Planner
 ) -> predictions.PredictionRecord:
     document = result.document
     names = tuple(dict.fromkeys(document.labels or dataset.labels))
-    labels = LabelSet(names).described(asking.options.descriptions)
+    labels = LabelSet(names).described(planner.options.descriptions)
     language = as_language(dataset.language)
     said = [answer.strip() for answer in result.answers]
     spoken = [answer for answer in said if answer and answer != rendering.NONE.strip()]
@@ -184,7 +174,7 @@ def _prediction(
         language=dataset.language,
         id=document.id,
         sentence=document.text,
-        instruction=rendering.render(labels, document.text, language, asking.form(document)).text,
+        instruction=rendering.render(labels, document.text, language, planner.form(document)).text,
         gold=rendering.answer(document.mentions or (), result.task).strip(),
         predicted="; ".join(spoken) or rendering.NONE.strip(),
         entities=result.entities if result.task == "NER" else None,

@@ -30,11 +30,10 @@ from b2ner_cli.models.tokenizer import load_tokenizer
 from b2ner_cli.tagging import loop
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.loop import Engine, Options
+from b2ner_cli.tagging.planning import CHUNK_TOKENS
 from b2ner_cli.tagging.settings import Settings
 
 log = logging.getLogger("b2ner")
-
-_LONG = 1024  # tokens of text a prompt may hold where nothing is known of the adapter's training
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Tagger:
     ) -> Tagger:
         """Load a model by name or directory, or as `Settings` say.
 
-        What the adapter says of its training takes the place of `options.chunk_tokens`. Raises
+        Where `options.chunk_tokens` is None the adapter says how much it was trained on. Raises
         ModelError or UsageError with the reason.
         """
         settings = model if isinstance(model, Settings) else Settings(model)
@@ -71,9 +70,11 @@ class Tagger:
             adapter = one.backbone.source.adapter
         else:
             opened, adapter = _open_several(settings, task, devices, where.reason)
-        longest = chunk_tokens(adapter)
-        log.info(longest.reason)
-        return cls(opened, labels, replace(options, chunk_tokens=int(longest.value)), cache)
+        if options.chunk_tokens is None:
+            chosen = chunk_tokens(adapter)
+            log.info(chosen.reason)
+            options = replace(options, chunk_tokens=int(chosen.value))
+        return cls(opened, labels, options, cache)
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +151,7 @@ def chunk_tokens(adapter: Path | None) -> Choice:
     if isinstance(longest, int) and longest > 0:
         reason = f"chunks of {longest} tokens: what the adapter was trained on"
         return Choice(str(longest), reason)
-    return Choice(str(_LONG), f"chunks of up to {_LONG} tokens")
+    return Choice(str(CHUNK_TOKENS), f"chunks of up to {CHUNK_TOKENS} tokens")
 
 
 def choose_decoding(constrain: bool | None, adapter: Path | None, task: Task = "NER") -> Choice:

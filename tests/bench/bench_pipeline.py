@@ -3,7 +3,7 @@
     python tests/bench/bench_pipeline.py                      all of it, some minutes
     python tests/bench/bench_pipeline.py --documents 5000 --sizes 1000,10000
 
-    whole    runs.tag: read, plan, look up, parse, locate, merge, encode, write a line a document
+    whole    tag_run.tag: read, plan, look up, parse, ground, merge, encode, write a line a document
     stages   the same work a window at a time, so that each stage can be timed
     memory   peak resident memory of the whole path in a child process, by number of documents
 
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -34,7 +35,7 @@ from b2ner_cli.cli import console
 from b2ner_cli.core.document import BadRecord
 from b2ner_cli.core.engine import Completion
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.tagging import loop, tag_run
+from b2ner_cli.tagging import loop, tag_run, windows
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.loop import Options
 from b2ner_cli.tagging.settings import Settings
@@ -134,7 +135,9 @@ def whole(corpus, cache_path, output, marks=None):
     # The one thing replaced is the model: this module would import torch.
     stub = ModuleType("b2ner_cli.tagging.tagger")
     stub.Tagger = SimpleNamespace(
-        load=lambda *_, **__: SimpleNamespace(engine=Script(True), options=Options())
+        load=lambda *_, cache, **__: nullcontext(
+            SimpleNamespace(engine=Script(True), options=Options(), cache=cache)
+        )
     )
     sys.modules["b2ner_cli.tagging.tagger"] = stub
     job = tag_run.TagJob(
@@ -151,7 +154,7 @@ def whole(corpus, cache_path, output, marks=None):
 
 def paced(documents, marks):
     """Pass documents on; from one mark to the next every stage does one window's work."""
-    every = max(islice(loop._sizes(Script.batch_tokens), 20))
+    every = max(islice(windows.sizes(Script.batch_tokens), 20))
     for number, document in enumerate(documents):
         if marks is not None and number % every == 0:
             marks.append((number, time.process_time()))
@@ -178,7 +181,7 @@ class Clock:
         self._stage, self._since = stage, now
 
     def pulled(self, documents):
-        """Documents for `tagging.tag`: what it does from taking one to looking up is planning."""
+        """Documents for `loop.tag`: what it does from taking one to looking up is planning."""
         for document in documents:
             if self._stage != "plan":
                 self.enter("plan")
@@ -187,7 +190,7 @@ class Clock:
     def get_many(self, keys):
         self.enter("cache")
         found = self._cache.get_many(keys)
-        self.enter("parse, locate, merge")
+        self.enter("parse, ground, merge")
         return found
 
 

@@ -68,10 +68,11 @@ def test_triggers_have_places():
         (" None", [], 0),
         ("", [], 0),
         (" storm; meet", ["meet"], 1),
+        (" Attack ->  Raid", ["attack->raid"], 0),
     ],
 )
 def test_labels_alone(said, labels, problems):
-    events, trouble = parse_labels(Completion(said), ["attack", "meet"])
+    events, trouble = parse_labels(Completion(said), ["attack", "meet", "attack->raid"])
     assert [event.label for event in events] == labels and len(trouble) == problems
 
 

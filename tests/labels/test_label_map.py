@@ -14,7 +14,7 @@ from b2ner_cli.labels.label_map import LabelMap, describe, parse, read, relabel,
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.scoring.report import evaluate
 from b2ner_cli.scoring.tables import table_rows
-from b2ner_cli.tagging import loop, tag_run
+from b2ner_cli.tagging import loop, runs
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.loop import Options, tag
 from b2ner_cli.training.card import card
@@ -229,7 +229,7 @@ def test_tag_refuses_a_map_that_does_not_fit_before_a_model_is_loaded(shell):
 
 
 def test_a_run_goes_on_only_with_the_names_it_was_begun_with(shell):
-    asked = tag_run._asked(
+    asked = runs._asked(
         LabelSet(("PER",)),
         type("T", (), {"options": Options(label_map=LabelMap(PAIRS)), "engine": ScriptedEngine()}),
     )

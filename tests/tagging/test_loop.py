@@ -4,18 +4,20 @@ import gc
 import threading
 import time
 import tracemalloc
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from b2ner_cli.core.document import BadRecord, Document, Mention, Result
+from b2ner_cli.core.engine import Completion
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts.rendering import NONE
-from b2ner_cli.tagging import loop, planning
+from b2ner_cli.tagging import loop, planning, windows
 from b2ner_cli.tagging.answer_cache import Cache
-from b2ner_cli.tagging.loop import Options, tag, with_labels
+from b2ner_cli.tagging.loop import CutRun, Options, tag, with_labels
 from b2ner_cli.tagging.tagger import Tagger
 from tests.scripted import ScriptedEngine, asked
 
@@ -111,6 +113,32 @@ def test_another_question_is_not_answered_from_the_cache(tmp_path, labels, engin
         list(tag(documents(3), ScriptedEngine(), BOTH, cache=cache))
         list(tag(documents(3), engine, labels, cache=cache))
     assert engine.answers == 3
+
+
+@pytest.mark.parametrize(
+    ("stop", "tokens", "most", "served"),
+    [
+        ("eos", 4, 5, True),
+        ("eos", 4, 500, True),
+        ("eos", 4, 4, False),  # it would be cut before it could end
+        ("length", 4, 4, True),
+        ("length", 4, 5, False),
+        ("length", 4, 3, False),
+    ],
+)
+def test_a_cached_answer_serves_where_a_run_without_cache_would_give_it(
+    tmp_path, stop, tokens, most, served
+):
+    (prompt_key,) = {q.key for q in planning.Planner(ScriptedEngine(), BOTH, Options()).plan(
+        document(0))}  # fmt: skip
+    stored = Completion("a b c d", (-0.1,) * tokens, tuple(range(1, tokens + 1)), stop)
+    engine = ScriptedEngine(max_answer=most)
+    with Cache.open(tmp_path / "c") as cache:
+        cache.put_many({prompt_key: stored})
+        (result,) = tag([document(0)], engine, BOTH, cache=cache)
+        assert (result.usage.cached, engine.answers) == ((1, 0) if served else (0, 1))
+        # What was answered anew takes its place.
+        assert (cache.get_many([prompt_key])[prompt_key] == stored) is served
 
 
 def test_an_answer_is_kept_as_soon_as_its_document_is_due(tmp_path):
@@ -293,7 +321,7 @@ def test_a_run_that_skips_gives_the_tail_of_the_full_run(tmp_path, bad):
         docs[5:5] = docs[40:40] = [BadRecord("y", "broken")] * 3
     full_engine = ScriptedEngine(drift=True)
     full = run(docs, full_engine)
-    for skip in range(len(full) + 1):
+    for skip in (0, 1, 5, 31, 32, 33, 40, 95, 96, 97, 109, 110):  # within windows, and at edges
         with Cache.open(tmp_path / f"{skip}.{bad}") as cache:
             # What a killed run leaves: the answers of what it wrote and some more.
             cut = tag(docs, ScriptedEngine(drift=True), BOTH, cache=cache)
@@ -301,7 +329,7 @@ def test_a_run_that_skips_gives_the_tail_of_the_full_run(tmp_path, bad):
                 if isinstance(result, Result) and result.document.id == str(skip - 1):
                     break
             engine = ScriptedEngine(drift=True)
-            assert run(docs, engine, cache, skip=skip) == full[skip:], skip
+            assert run(docs, engine, cache, cut=CutRun(skip)) == full[skip:], skip
             # Windows are asked whole, in the batches of the full run, less the answered ones.
             whole = [prompts for prompts, _ in full_engine.calls]
             for prompts, answered in engine.calls:
@@ -315,7 +343,7 @@ def test_a_run_that_skips_asks_no_batch_that_is_answered(tmp_path):
         for _ in range(20):
             next(cut)
         engine = ScriptedEngine(rows=4)
-        run(documents(32), engine, cache, skip=20)
+        run(documents(32), engine, cache, cut=CutRun(20))
     assert engine.calls[0][1]
     assert engine.answers < 32
     assert engine.answers % 4 == 0
@@ -323,15 +351,33 @@ def test_a_run_that_skips_asks_no_batch_that_is_answered(tmp_path):
 
 def test_bad_records_of_what_is_skipped_are_told_again():
     docs = [BadRecord("x:0", "broken"), *documents(2), BadRecord("x:3", "broken"), document(9)]
-    items = list(tag(docs, ScriptedEngine(), BOTH, skip=2))
+    items = list(tag(docs, ScriptedEngine(), BOTH, cut=CutRun(2)))
     assert [i.origin if isinstance(i, BadRecord) else i.document.id for i in items] == [
         "x:0", "x:3", "9",
     ]  # fmt: skip
 
 
+def test_a_cut_run_may_lie_in_one_of_several_inputs(tmp_path):
+    inputs = [[document(n) for n in range(first, first + 11)] for first in (0, 20, 40)]
+
+    def found(engine, cache, cut=None):
+        return [entities for docs in inputs for _, entities in run(docs, engine, cache, cut=cut)]
+
+    full = found(ScriptedEngine(drift=True), None)
+    for written in (0, 5, 11, 15, 33):  # at 0 and 11 nothing of the window it was cut in is written
+        with Cache.open(tmp_path / str(written)) as cache:
+            left = written + 1
+            for docs in inputs:  # what the run that was cut has answered: a little more
+                before = tag(docs, ScriptedEngine(drift=True), BOTH, cache=cache)
+                left -= len(list(islice(before, left)))
+            cut = CutRun(written)
+            assert found(ScriptedEngine(drift=True), cache, cut) == full[written:], written
+        assert cut.written == 0
+
+
 def test_nothing_is_asked_where_everything_is_done():
     engine = ScriptedEngine()
-    assert list(tag(documents(70), engine, BOTH, skip=70)) == []
+    assert list(tag(documents(70), engine, BOTH, cut=CutRun(70))) == []
     assert engine.calls == []
 
 
@@ -376,7 +422,7 @@ def test_windows_hold_a_bounded_number_of_characters():
     sizes = [sum(len(text) for text in texts) for texts, _ in engine.calls]
     assert len(sizes) > 3
     assert max(sizes) < 2 * 256 * 2000  # and the prompts' own words
-    assert run(docs, ScriptedEngine(drift=True), skip=11) == found[11:]
+    assert run(docs, ScriptedEngine(drift=True), cut=CutRun(11)) == found[11:]
 
 
 def test_memory_stays_flat_however_many_documents_and_label_sets_there_are(monkeypatch):
@@ -422,7 +468,7 @@ def test_a_live_stream_that_pauses_is_answered_without_waiting_for_its_end():
 
 
 def test_a_live_stream_that_trickles_is_answered_in_time(monkeypatch):
-    monkeypatch.setattr(loop, "_PATIENCE", 0.2)
+    monkeypatch.setattr(windows, "_PATIENCE", 0.2)
 
     def trickling():
         for number in range(30):

@@ -39,6 +39,13 @@ def test_chunks_are_as_long_as_what_the_adapter_was_trained_on(tmp_path):
     assert chunk_tokens(None).value == "1024"
 
 
+def test_chunks_that_were_asked_for_are_kept(tiny_llama):
+    settings = Settings(str(tiny_llama), dtype="float32")
+    assert Tagger.load(settings, ["person"]).options.chunk_tokens == 1024
+    asked = Tagger.load(settings, ["person"], options=Options(chunk_tokens=64))
+    assert asked.options.chunk_tokens == 64
+
+
 def test_constrained_results_name_only_what_was_asked_and_what_is_there(tiny_llama, caplog):
     texts = ["Ann Lee met Bob in Rome .", "", "张三 slept"]
     with caplog.at_level(logging.INFO, "b2ner"):
@@ -63,3 +70,5 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded():
         Settings("no such model", engine="magic")
     with pytest.raises(UsageError, match="between 0 and 1"):
         Options(min_score=2)
+    with pytest.raises(UsageError, match="chunks of 0 tokens"):
+        Options(chunk_tokens=0)
