@@ -29,7 +29,8 @@ def docs(
     from b2ner_cli import docs as documentation
 
     if search is not None:
-        hits = [hit for hit in documentation.search(search) if topic in (None, hit.topic)]
+        found = documentation.pages() if topic is None else [documentation.page(topic)]
+        hits = list(documentation.search(search, found))
         for hit in hits:
             typer.echo(": ".join(hit))
         if not hits:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import NamedTuple
@@ -70,10 +70,10 @@ def page(topic: str) -> Page:
     return known[wanted]
 
 
-def search(words: str) -> Iterator[Hit]:
-    """Yield the lines that hold all of some words, whatever their case."""
+def search(words: str, found: Iterable[Page]) -> Iterator[Hit]:
+    """Yield the lines of pages that hold all of some words, whatever their case."""
     wanted = words.casefold().split()
-    for each in pages():
+    for each in found:
         heading, in_block = each.title, False
         for line in each.text.splitlines():
             if line.startswith("```"):

@@ -1,7 +1,7 @@
 """How fast `b2ner eval` scores a file of predictions, on one core and without a model.
 
 The file is invented: sentences of 22 words, up to four mentions each, a fifth of the predictions
-wrong in one way or another. Give 1,000,000 --predictions for the number in README.md.
+wrong in one way or another. Give 1,000,000 --predictions for the number in the documentation.
 """
 
 import argparse

@@ -30,18 +30,18 @@ DATA = {
 def settings() -> str:
     """A table row for each setting: name, meaning, default, range."""
     rows = ["| setting | meaning | default | range |", "|---|---|---|---|"]
-    for field in _fields(Recipe):
+    for field in fields(Recipe):
         meaning, allowed = field.metadata["meaning"], field.metadata["range"]
         rows.append(f"| `{field.name}` | {meaning} | `{_spelled(field)}` | {allowed} |")
     return "\n".join(rows)
 
 
-def _fields(recipe: Any) -> Iterator[Any]:
+def fields(recipe: Any) -> Iterator[Any]:
     """The fields of a dataclass and of those in it; `--set` knows no nesting."""
     for field in dataclasses.fields(recipe):
         made = field.default_factory
         if dataclasses.is_dataclass(made):
-            yield from _fields(made)
+            yield from fields(made)
         else:
             yield field
 
