@@ -358,6 +358,7 @@ def _cache_path(path: Path | None, off: bool) -> Path | None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that says how it went."""
+    _speak_utf8()
     # transformers looks for progress bars and telemetry settings when it is imported
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -379,6 +380,15 @@ def main() -> NoReturn:
         console.show_error(OutputError(where + (error.strerror or str(error)).lower()))
         code = 2
     _leave(code)
+
+
+def _speak_utf8() -> None:
+    """Begin again in UTF-8 mode where the locale, as C does, leaves Python with ASCII alone.
+
+    Arguments, file names and output are UTF-8 then, as they are under any other locale of today.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _leave(code: int) -> NoReturn:

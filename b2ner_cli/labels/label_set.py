@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from b2ner_cli.core.text import SURROGATE
 from b2ner_cli.errors import UsageError
 
 # The three separators of prompt and answer, their full-width twins, and line breaks: a label
@@ -39,6 +40,8 @@ class LabelSet:
         for name in self.names:
             if not name or name != name.strip():
                 raise UsageError(f"label {name!r} is empty or has spaces around it")
+            if SURROGATE.search(name):
+                raise UsageError(f"label {name!r} is not UTF-8", "set LC_ALL to a UTF-8 locale")
             if bad := _FORBIDDEN.search(name):
                 raise UsageError(
                     f"label {name!r} holds {bad.group()!r}, which separates labels and entities "
