@@ -10,18 +10,20 @@ import typer
 
 from b2ner_cli.cli import console
 from b2ner_cli.cli.options import (
-    Adapter,
     BatchTokens,
     Constrain,
-    Device,
-    Dtype,
+    From,
+    JsonForTable,
     LabelValues,
+    LoadOptions,
     MaxAnswer,
-    Model,
     Quiet,
-    Revision,
+    TextField,
     Verbose,
     as_batch_tokens,
+    grouped,
+    input_option,
+    run_option,
 )
 
 EXAMPLES = (
@@ -30,45 +32,33 @@ EXAMPLES = (
 )
 
 
+@grouped
 def bench(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(help="Files to measure with; by default synthetic documents."),
     ] = None,
     labels: LabelValues = None,
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", rich_help_panel="Input",
-                     help="jsonl, csv, txt, lines or conll; by default by suffix, then content."),
-    ] = None,
-    text_field: Annotated[
-        str, typer.Option(rich_help_panel="Input", help="JSONL key or CSV column of the text.")
-    ] = "text",
-    documents: Annotated[
-        int, typer.Option(min=1, rich_help_panel="Input", help="Documents, the first of INPUT.")
-    ] = 64,
-    model: Model = None,
-    adapter: Adapter = None,
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
+    from_: From = None,
+    text_field: TextField = "text",
+    documents: Annotated[int, input_option(min=1, help="Documents, the first of INPUT.")] = 64,
+    *,
+    loading: LoadOptions,
     batch_tokens: BatchTokens = "auto",
     max_answer: MaxAnswer = 256,
     constrain: Constrain = None,
     rounds: Annotated[
         int,
-        typer.Option(min=1, rich_help_panel="Run",
-                     help="Slices of the documents; both engines answer each, in turns."),
+        run_option(min=1, help="Slices of the documents; both engines answer each, in turns."),
     ] = 3,
     skip_plain: Annotated[
         bool,
-        typer.Option("--skip-plain", rich_help_panel="Run",
-                     help="Leave out plain generate, which takes most of the time."),
+        run_option("--skip-plain", help="Leave out plain generate, which takes most of the time."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonForTable = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
-) -> None:  # fmt: skip
+) -> None:
     """Measure how fast documents are answered here, next to plain generate, and what is chosen.
 
     Exits with 1 if answers of the two engines differ in float32. Uses no cache.
@@ -78,19 +68,17 @@ def bench(
     from b2ner_cli.labels.reading import parse_labels
 
     console.set_up_logging(quiet, verbose)
-    show = (lambda line: None) if quiet else console.note
     tokens = as_batch_tokens(batch_tokens)
     label_set = None
     if labels:
         label_set, notes = parse_labels(labels)
         for line in notes:
-            show(line)
+            console.note(line)
     read = formats.read(inputs, format=from_, text_field=text_field) if inputs else None
 
     from b2ner_cli.bench import benchmark, synthetic
-    from b2ner_cli.models import loading
 
-    loaded = loading.load(model, adapter, revision=revision, device=device, dtype=dtype)
+    loaded = loading.load()
     report = benchmark.run(
         loaded,
         islice(read, documents) if read else synthetic.documents(documents),
@@ -98,10 +86,10 @@ def bench(
         benchmark.Settings(rounds, max_answer, tokens, constrain, not skip_plain),
         source=", ".join(inputs) if inputs else synthetic.SOURCE,
         on_bad=console.show_bad_record,
-        show=show,
+        show=console.note,
     )
     for line in report.notes:
-        show(line)
+        console.note(line)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
     else:
@@ -109,5 +97,5 @@ def bench(
         for name, line in benchmark.lines(report):
             typer.echo(f"{name:<10} {line}")
     if report.failed:
-        console.note("in float32 both engines must say the same: please report this")
+        console.finding("in float32 both engines must say the same: please report this")
         raise typer.Exit(1)

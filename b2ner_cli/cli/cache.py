@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from b2ner_cli.cli import console
+from b2ner_cli.cli.options import AsJson, CachePath, cache_file
+
+if TYPE_CHECKING:
+    from b2ner_cli.tagging.answer_cache import Cache
 
 app = typer.Typer(help="Look at or empty the store of answers.", no_args_is_help=True)
 
-CachePath = Annotated[
-    Path | None,
-    typer.Option("--cache", envvar="B2NER_CACHE", rich_help_panel="Run",
-                 help="Store of answers; by default in the user's cache directory."),
-]  # fmt: skip
-
 
 @app.command("info")
-def cache_info(
-    cache: CachePath = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def cache_info(cache: CachePath = None, as_json: AsJson = False) -> None:
     """Show where answers are kept, how many and how large."""
-    from b2ner_cli.core.paths import cache_directory
-    from b2ner_cli.tagging.answer_cache import FILE_NAME, Cache
-
-    console.set_up_logging(False, 0)
-    path = cache or cache_directory() / FILE_NAME
     answers, size = 0, 0
-    if path.exists():
-        with Cache.open(path) as opened:
-            info = opened.info()
+    with _opened(cache) as (path, store):
+        if store:
+            info = store.info()
             answers, size = info.answers, info.bytes
     if as_json:
         typer.echo(json.dumps({"path": str(path), "answers": answers, "bytes": size}))
@@ -44,13 +36,20 @@ def cache_info(
 @app.command("clear")
 def cache_clear(cache: CachePath = None) -> None:
     """Forget all answers."""
-    from b2ner_cli.core.paths import cache_directory
-    from b2ner_cli.tagging.answer_cache import FILE_NAME, Cache
+    with _opened(cache) as (path, store):
+        cleared = store.clear() if store else 0
+    typer.echo(f"{path}: {cleared:,} answers cleared")
+
+
+@contextmanager
+def _opened(cache: Path | None) -> Iterator[tuple[Path, Cache | None]]:
+    """The store's path, and the store if it is there: looking makes none."""
+    from b2ner_cli.tagging.answer_cache import Cache
 
     console.set_up_logging(False, 0)
-    path = cache or cache_directory() / FILE_NAME
-    cleared = 0
-    if path.exists():
-        with Cache.open(path) as opened:
-            cleared = opened.clear()
-    typer.echo(f"{path}: {cleared:,} answers cleared")
+    path = cache_file(cache)
+    if not path.exists():
+        yield path, None
+        return
+    with Cache.open(path) as store:
+        yield path, store

@@ -7,16 +7,16 @@ table or a page. User text is never read as markup.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +24,9 @@ from b2ner_cli.core.document import BadRecord, Result
 from b2ner_cli.errors import NOTICE, B2nerError
 
 _FOUND = {"NER": "entities", "RE": "relations", "Sentiment": "sentiments"}
-_EVERY = 30.0  # seconds between progress lines where nobody watches
+_OFTEN, _SELDOM = 0.2, 30.0  # seconds between two states of a line on a terminal, and two lines
+
+_log = logging.getLogger("b2ner")
 
 
 def stderr() -> Console:
@@ -35,12 +37,11 @@ def stderr() -> Console:
 def set_up_logging(quiet: bool, verbose: int) -> None:
     """Show the package's log on stderr: notices and warnings, with -v choices too, -vv all."""
     level = logging.ERROR if quiet else (NOTICE, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    log = logging.getLogger("b2ner")
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-    log.addHandler(_StderrHandler())
-    log.setLevel(level)
-    log.propagate = False
+    for handler in list(_log.handlers):
+        _log.removeHandler(handler)
+    _log.addHandler(_StderrHandler())
+    _log.setLevel(level)
+    _log.propagate = False
 
 
 class _StderrHandler(logging.Handler):
@@ -68,19 +69,24 @@ def _complain(message: str, hint: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print a line that is neither data nor trouble."""
+    """Print a line that is neither data nor trouble, unless all is to be quiet."""
+    _log.log(NOTICE, "%s", message)
+
+
+def finding(message: str) -> None:
+    """Print a line that says why the exit code is 1, however quiet all is to be."""
     stderr().print(Text(message, style="dim"))
 
 
 def warn(message: str) -> None:
     """Print a warning, unless it is empty or warnings are not wanted."""
     if message:
-        logging.getLogger("b2ner").warning("%s", message)
+        _log.warning("%s", message)
 
 
 def detail(message: str) -> None:
     """Print what only -v asks for."""
-    logging.getLogger("b2ner").info("%s", message)
+    _log.info("%s", message)
 
 
 def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -120,38 +126,49 @@ def print_page(text: str) -> None:
         console.print(Markdown(text, hyperlinks=False))
 
 
-class Watch:
-    """Progress of a tagging run, and its summary: a live line on a terminal, else one now and then.
+class _Live:
+    """Progress as a line that changes on a terminal, else as one now and then; none when quiet.
 
-    Used as a context manager around the loop; `quiet` shows nothing at all.
+    A context manager around the work.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.documents = self.failed = self.entities = 0
-        self.task = "NER"
-        self.unlocated = self.prompts = self.cached = self.dropped = 0
-        self.problems = 0
-        self._began = time.monotonic()
-        self._shown = self._began
+    columns: tuple[ProgressColumn, ...] = (TextColumn("{task.description}"),)
+    transient = True  # the line goes when the work is done
+
+    def __init__(self) -> None:
+        self._shown = -math.inf
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
         console = stderr()
-        if console.is_terminal and not self.quiet:
-            self._bar = Progress(TextColumn("{task.description}"), console=console, transient=True)
-            self._bar.add_task("starting")
+        if console.is_terminal and _log.isEnabledFor(NOTICE):
+            self._bar = Progress(*self.columns, console=console, transient=self.transient)
+            self._bar.add_task("starting", total=None)
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+
+    def _is_due(self) -> bool:
+        """Whether the last state shown is old enough; notes that another is shown now."""
+        now = time.monotonic()
+        due = now - self._shown > (_OFTEN if self._bar else _SELDOM)
+        self._shown = now if due else self._shown
+        return due
+
+
+class Watch(_Live):
+    """Progress of a tagging run, and its summary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents = self.failed = self.entities = 0
+        self.task = "NER"
+        self.unlocated = self.prompts = self.cached = self.dropped = 0
+        self.problems = 0
+        self._began = self._shown = time.monotonic()
 
     def result(self, result: Result) -> None:
         """Count a result."""
@@ -162,7 +179,11 @@ class Watch:
         self.problems += len(result.problems)
         self.prompts += result.usage.prompts
         self.cached += result.usage.cached
-        self._show()
+        if self._is_due():
+            if self._bar:
+                self._bar.update(self._bar.task_ids[0], description=self.summary())
+            else:
+                note(self.summary())
 
     def bad_record(self, record: BadRecord) -> None:
         """Count and print a record that could not be read."""
@@ -186,55 +207,17 @@ class Watch:
             parts.append(f"{self.dropped:,} entities that tags cannot show not written")
         return ", ".join(parts)
 
-    def _show(self) -> None:
-        if self.quiet:
-            return
-        now = time.monotonic()
-        if self._bar:
-            if now - self._shown > 0.2:
-                self._shown = now
-                self._bar.update(self._bar.task_ids[0], description=self.summary())
-        elif now - self._shown > _EVERY:
-            self._shown = now
-            note(self.summary())
 
+class Steps(_Live):
+    """Progress of a training run."""
 
-class Steps:
-    """Progress of a training run: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self._shown = 0.0
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> Self:
-        console = stderr()
-        if console.is_terminal and not self.quiet:
-            self._bar = Progress(
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            self._bar.add_task("starting", total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    transient = False
 
     def show(self, step: int, steps: int, message: str) -> None:
         """Show where the run stands."""
         if self._bar:
-            self._bar.update(
-                self._bar.task_ids[0], completed=step, total=steps, description=message
-            )
-        elif not self.quiet and (time.monotonic() - self._shown > _EVERY or step == steps):
-            self._shown = time.monotonic()
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=step, total=steps, description=message)
+        elif self._is_due() or step == steps:
             note(f"step {step:,} of {steps:,}: {message}")

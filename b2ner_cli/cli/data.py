@@ -17,14 +17,12 @@ import typer
 
 from b2ner_cli.cli import console
 from b2ner_cli.cli.options import (
-    Adapter,
     Collection,
-    Device,
-    Dtype,
-    Model,
+    JsonForTable,
+    LoadOptions,
     Quiet,
-    Revision,
     Verbose,
+    grouped,
 )
 from b2ner_cli.core.document import BadRecord
 from b2ner_cli.errors import DataError, UsageError
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from b2ner_cli.datasets import statistics
     from b2ner_cli.datasets.splits import Split
     from b2ner_cli.datasets.writing import SplitContent
+
+    Choose = Callable[[list[Split], "_BadRecords"], Iterable[SplitContent]]
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
 
@@ -50,19 +50,30 @@ From = Annotated[
 Target = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for data sets; for a file, a file.")
 ]
-To = Annotated[
-    str | None,
-    typer.Option("--to", "-t", help="b2nerd, jsonl, spacy, conll or parquet; by default the same "
-                 "format again, or by suffix of a file."),
-]  # fmt: skip
-Name = Annotated[str | None, typer.Option(help="What to call the set that is in a file.")]
-Lang = Annotated[str, typer.Option(help="Language of the set that is in a file.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite sets that are there already.")]
 Seed = Annotated[int, typer.Option(help="Another seed draws other documents.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-class _Bad:
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How data sets are read and written by the commands that make some."""
+
+    to: Annotated[
+        str | None,
+        typer.Option("--to", "-t", help="b2nerd, jsonl, spacy, conll or parquet; by default the "
+                     "same format again, or by suffix of a file."),
+    ] = None  # fmt: skip
+    collection: Collection = None
+    from_: From = None
+    name: Annotated[str | None, typer.Option(help="What to call the set that is in a file.")] = None
+    lang: Annotated[str, typer.Option(help="Language of the set that is in a file.")] = "en"
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite sets that are there already.")
+    ] = False
+    quiet: Quiet = False
+    verbose: Verbose = 0
+
+
+class _BadRecords:
     """Names the first records that cannot be read, and counts all."""
 
     def __init__(self) -> None:
@@ -76,7 +87,7 @@ class _Bad:
     def finish(self) -> None:
         """Say how many there were in all; they make the exit code 1."""
         if self.count > _SHOWN:
-            console.note(f"{self.count:,} records could not be read")
+            console.finding(f"{self.count:,} records could not be read")
         if self.count:
             raise typer.Exit(1)
 
@@ -87,7 +98,7 @@ def stats(
     collection: Collection = None,
     by: Annotated[str | None, typer.Option(metavar="dataset|type", help="A row for each.")] = None,
     from_: From = None,
-    as_json: Json = False,
+    as_json: JsonForTable = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -98,19 +109,18 @@ def stats(
     console.set_up_logging(quiet, verbose)
     if by not in (None, "dataset", "type"):
         raise UsageError(f"--by {by}: not a way to count", "choose dataset or type")
-    bad = _Bad()
+    bad = _BadRecords()
     every = statistics.count_all(find_splits(DataSource(path, collection, from_)), path, bad)
     if as_json:
         counted = statistics.as_dict(every, path, collection)
         typer.echo(json.dumps(counted, ensure_ascii=False, indent=2))
     else:
         console.print_table(statistics.table(every, by))
-    if not quiet:
-        _remarks(every)
+    _note_remarks(every)
     bad.finish()
 
 
-def _remarks(every: list[statistics.SplitCounts]) -> None:
+def _note_remarks(every: list[statistics.SplitCounts]) -> None:
     if misfits := sum(counts.misfits for counts in every):
         console.note(f"{misfits:,} annotations do not fit their text or labels: b2ner data check")
     for counts in every:
@@ -151,57 +161,47 @@ def check(
             typer.echo(json.dumps(finding._asdict(), ensure_ascii=False))
         else:
             typer.echo(f"{finding.where}: {finding.kind}: {finding.message}")
-    if not quiet:
-        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-        console.note(f"{len(found):,} splits: {named or 'nothing found'}")
+    named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    console.note(f"{len(found):,} splits: {named or 'nothing found'}")
     if failed:
         raise typer.Exit(1)
 
 
 @app.command(epilog="b2ner data convert reviews.jsonl --to b2nerd -o mine")
+@grouped
 def convert(
     path: Data,
     output: Target,
-    to: To = None,
-    collection: Collection = None,
-    from_: From = None,
-    name: Name = None,
-    lang: Lang = "en",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
+    *,
+    writing: WriteOptions,
 ) -> None:
     """Write data sets in another format; names without offsets are looked for in the text."""
-    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
-    _write(job, _whole)
+    _write(path, output, writing, _whole)
 
 
 @app.command(epilog="b2ner data split reviews.jsonl --dev 0.1 --test 500 --to b2nerd -o mine")
+@grouped
 def split(
     path: Data,
     output: Target,
     dev: Annotated[float, typer.Option(help="Share of the texts below 1, else a number.")] = 0.0,
     test: Annotated[float, typer.Option(help="Share of the texts below 1, else a number.")] = 0.0,
     seed: Seed = 23,
-    to: To = None,
-    collection: Collection = None,
-    from_: From = None,
-    name: Name = None,
-    lang: Lang = "en",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
+    *,
+    writing: WriteOptions,
 ) -> None:
     """Split dev and test off the training documents; equal texts stay in one split."""
     from b2ner_cli.datasets import sampling
 
     shares = sampling.Shares(dev, test, seed)
-    note = (lambda line: None) if quiet else console.note
-    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose, folder=True)
-    _write(job, lambda found, bad: sampling.split_off(found, shares, bad, note))
+    _write(
+        path, output, writing,
+        lambda found, bad: sampling.split_off(found, shares, bad, console.note), folder=True,
+    )  # fmt: skip
 
 
 @app.command(epilog="b2ner data sample B2NERD_data.zip -n 500 --per-type 50 -o small")
+@grouped
 def sample(
     path: Data,
     output: Target,
@@ -217,22 +217,18 @@ def sample(
         ),
     ] = None,
     seed: Seed = 23,
-    to: To = None,
-    collection: Collection = None,
-    from_: From = None,
-    name: Name = None,
-    lang: Lang = "en",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
+    *,
+    writing: WriteOptions,
 ) -> None:
     """Draw documents at random, or so that types are balanced; the same ones for a seed."""
     from b2ner_cli.datasets import sampling
 
     if number is None and per_type is None:
         raise UsageError("how many documents?", "say --number, --per-type, or both")
-    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
-    _write(job, lambda found, bad: sampling.sample(found, number, per_type, seed, bad))
+    _write(
+        path, output, writing,
+        lambda found, bad: sampling.sample(found, number, per_type, seed, bad),
+    )  # fmt: skip
 
 
 @app.command(epilog="b2ner data conflicts B2NERD_data.zip --collection B2NERD_all --top 30")
@@ -249,7 +245,7 @@ def conflicts(
     documents: Annotated[int, typer.Option(min=1, help="Documents drawn of a set.")] = 5000,
     seed: Seed = 23,
     from_: From = None,
-    as_json: Json = False,
+    as_json: JsonForTable = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -266,7 +262,7 @@ def conflicts(
         found = [each for each in found if each.name == split]
     if len({each.key for each in found}) < 2:
         raise UsageError(f"{path}: fewer than two data sets to compare")
-    bad = _Bad()
+    bad = _BadRecords()
     limits = screening.ScreenLimits(surfaces, documents, examples, seed)
     pairs = screening.screen(found, limits, bad)
     if as_json:
@@ -284,6 +280,7 @@ def conflicts(
 
 
 @app.command(epilog="b2ner data standardise mine --map names.json -o standard")
+@grouped
 def standardise(
     path: Data,
     output: Target,
@@ -295,24 +292,18 @@ def standardise(
             "all sets, null takes a label away.",
         ),
     ],
-    to: To = None,
-    collection: Collection = None,
-    from_: From = None,
-    name: Name = None,
-    lang: Lang = "en",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
+    *,
+    writing: WriteOptions,
 ) -> None:
     """Rename labels, data set by data set; write the result as new data sets."""
     from b2ner_cli.datasets import renaming
 
     names = renaming.read(map_)
-    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
-    _write(job, lambda found, bad: renaming.standardise(found, names, bad))
+    _write(path, output, writing, lambda found, bad: renaming.standardise(found, names, bad))
 
 
 @app.command(epilog="b2ner data prune B2NERD_data.zip --per-type 50 -o small")
+@grouped
 def prune(
     path: Data,
     output: Target,
@@ -322,90 +313,62 @@ def prune(
     by: Annotated[
         str, typer.Option(help="meaning: the model's hidden states; words: needs no model.")
     ] = "meaning",
-    model: Model = None,
-    adapter: Adapter = None,
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    to: To = None,
-    collection: Collection = None,
-    from_: From = None,
-    name: Name = None,
-    lang: Lang = "en",
-    force: Force = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
+    *,
+    loading: LoadOptions,
+    writing: WriteOptions,
 ) -> None:
     """Keep documents that cover the types and differ in meaning, of each split of each set."""
     if by not in ("meaning", "words"):
         raise UsageError(f"--by {by}: not a way to compare texts", "choose meaning or words")
-    show = (lambda line: None) if quiet else console.note
-    job = _Job(path, output, to, collection, from_, name, lang, force, quiet, verbose)
 
-    def choose(found: list[Split], bad: _Bad) -> Iterable[SplitContent]:
+    def choose(found: list[Split], bad: _BadRecords) -> Iterable[SplitContent]:
         # Only now, when the data has been found: torch and a model take their time.
         from b2ner_cli.datasets import pruning
 
-        embed: pruning.Embed = pruning.by_words
-        if by == "meaning":
-            from b2ner_cli.models import loading
+        embed = pruning.by_meaning(loading.load()) if by == "meaning" else pruning.by_words
+        return pruning.prune(found, per_type, embed, bad, console.note)
 
-            loaded = loading.load(model, adapter, revision=revision, device=device, dtype=dtype)
-            embed = pruning.by_meaning(loaded)
-        return pruning.prune(found, per_type, embed, bad, show)
-
-    _write(job, choose)
+    _write(path, output, writing, choose)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """The options of the commands that write data sets."""
+def _write(
+    path: Path, output: Path, options: WriteOptions, choose: Choose, *, folder: bool = False
+) -> None:
+    """Read splits, choose of them what is to be written, and say what was.
 
-    path: Path
-    output: Path
-    to: str | None
-    collection: str | None
-    format: str | None
-    name: str | None
-    language: str
-    force: bool
-    quiet: bool
-    verbose: int
-    folder: bool = False  # whatever is read, a folder of sets is written
-
-
-def _write(job: _Job, choose: Callable[[list[Split], _Bad], Iterable[SplitContent]]) -> None:
-    """Read splits, choose of them what is to be written, and say what was."""
+    With `folder` a folder of sets is written, whatever is read.
+    """
     from b2ner_cli.datasets import writing
     from b2ner_cli.datasets.splits import DataSource, by_suffix, find_splits
 
-    console.set_up_logging(job.quiet, job.verbose)
-    found = find_splits(DataSource(job.path, job.collection, job.format, job.name, job.language))
-    single = found[0].file == job.path
-    kind = job.to or (single and by_suffix(job.output)) or writing.own_format(found[0])
-    folder = job.folder or not single or kind == "b2nerd"
-    writing.check_target(kind, job.output, job.path, folder=folder, force=job.force)
-    bad = _Bad()
+    console.set_up_logging(options.quiet, options.verbose)
+    found = find_splits(
+        DataSource(path, options.collection, options.from_, options.name, options.lang)
+    )
+    single = found[0].file == path
+    kind = options.to or (single and by_suffix(output)) or writing.own_format(found[0])
+    folder = folder or not single or kind == "b2nerd"
+    writing.check_target(kind, output, path, folder=folder, force=options.force)
+    bad = _BadRecords()
     parts = choose(found, bad)
     if folder:
-        written = writing.write_folder(parts, job.output, kind)
+        written = writing.write_folder(parts, output, kind)
     else:
         documents = (document for _, each in parts for document in each)
-        written = writing.write_file(documents, job.output, kind, force=job.force)
-    if not job.quiet:
-        for what, count in written.lost.items():
-            if count:
-                console.note(f"left out: {count:,} {what}")
-        console.note(
-            f"wrote {written.documents:,} documents with {written.entities:,} entities to "
-            f"{job.output} ({len(written.files):,} files)"
-        )
+        written = writing.write_file(documents, output, kind, force=options.force)
+    for what, count in written.lost.items():
+        if count:
+            console.note(f"left out: {count:,} {what}")
+    console.note(
+        f"wrote {written.documents:,} documents with {written.entities:,} entities to "
+        f"{output} ({len(written.files):,} files)"
+    )
     if not written.documents:
-        raise DataError(f"{job.path}: no documents to write", "b2ner data stats counts what is")
+        raise DataError(f"{path}: no documents to write", "b2ner data stats counts what is")
     bad.finish()
 
 
-def _whole(found: list[Split], bad: _Bad) -> Iterable[SplitContent]:
+def _whole(found: list[Split], bad: _BadRecords) -> Iterable[SplitContent]:
     from b2ner_cli.datasets.writing import readable
 
     return ((split, readable(split, bad)) for split in found)

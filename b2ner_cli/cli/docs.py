@@ -34,7 +34,7 @@ def docs(
         for hit in hits:
             typer.echo(": ".join(hit))
         if not hits:
-            console.note(f"no page holds {search!r}")
+            console.finding(f"no page holds {search!r}")
             raise typer.Exit(1)
     elif topic is None:
         named = ((each.topic, each.summary) for each in documentation.pages())

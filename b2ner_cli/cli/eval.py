@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from b2ner_cli.cli import console
-from b2ner_cli.cli.options import LabelMapFile, Quiet, Verbose, chosen_label_map
+from b2ner_cli.cli.options import JsonForTable, LabelMapFile, Quiet, Verbose, chosen_label_map
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def evaluate(
     min_f1: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 below this overall F1, 0..1.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonForTable = False,
     text_field: Annotated[str, typer.Option(help="Field of the text.")] = "text",
     id_field: Annotated[str, typer.Option(help="Field of the id.")] = "id",
     quiet: Quiet = False,
@@ -97,11 +97,10 @@ def evaluate(
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         _print_tables(scores)
-    notes = tuple(run.note for run in runs if run.note) + scores.notes
-    for line in notes if not quiet else ():
+    for line in (*(run.note for run in runs if run.note), *scores.notes):
         console.note(line)
     if min_f1 is not None and scores.f1 < min_f1:
-        console.note(f"F1 {scores.f1:.4f} is below --min-f1 {min_f1}")
+        console.finding(f"F1 {scores.f1:.4f} is below --min-f1 {min_f1}")
         raise typer.Exit(1)
 
 

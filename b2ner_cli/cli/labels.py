@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from b2ner_cli.cli import console
-from b2ner_cli.cli.options import Adapter, Device, Model
+from b2ner_cli.cli.options import Adapter, AsJson, Device, Model
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="Data sets in B2NERD layout, whose labels are added: B2NERD."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list", epilog="b2ner labels list --lang en --parent person")
@@ -99,7 +98,7 @@ def search(
         _print_json([{**entry.as_dict(), "score": score} for entry, score in hits])
         return
     if not hits:
-        console.note("no label has these words; --meaning asks a model")
+        console.finding("no label has these words; --meaning asks a model")
         raise typer.Exit(1)
     rows = ((entry.name, f"{score:.2f}", entry.sure, entry.description) for entry, score in hits)
     for line in console.columns(rows):

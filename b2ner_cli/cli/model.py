@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from b2ner_cli.cli import console
+from b2ner_cli.cli.options import AsJson
 
 app = typer.Typer(help="Look at a model, or convert it.", no_args_is_help=True)
 
@@ -37,7 +38,7 @@ def info(
     revision: Revision = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     dtype: DtypeName = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a model is, the memory it needs, its adapter, and what is chosen and why."""
     from b2ner_cli.models import info as model_info
@@ -81,7 +82,7 @@ def convert(
         source, target, model=model, revision=revision, merged=merged, dtype=dtype, force=force,
         layout=layout,
     )  # fmt: skip
-    for line in done if not quiet else ():
+    for line in done:
         console.note(line)
 
 
@@ -98,6 +99,4 @@ def average(
     from b2ner_cli.training import averaging
 
     console.set_up_logging(quiet, 0)
-    said = averaging.average(one, other, target, share, force)
-    if not quiet:
-        console.note(said)
+    console.note(averaging.average(one, other, target, share, force))

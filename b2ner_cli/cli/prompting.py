@@ -17,7 +17,7 @@ Roles = Mapping[str, tuple[str, ...]]
 
 
 def labels(
-    values: list[str] | None, field: str | None, task: str | None, quiet: bool
+    values: list[str] | None, field: str | None, task: str | None
 ) -> tuple[LabelSet | None, Roles]:
     """The labels given, and the roles of types of events where a .json file of them is."""
     from b2ner_cli.core.tasks import as_task
@@ -28,7 +28,7 @@ def labels(
         return as_labels(roles, as_task(task)), roles
     if values:
         found, notes = parse_labels(values)
-        for line in notes if not quiet else ():
+        for line in notes:
             console.note(line)
         return found, {}
     if not field:

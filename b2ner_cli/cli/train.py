@@ -17,6 +17,7 @@ from b2ner_cli.cli.options import (
     LabelMapFile,
     Model,
     Quiet,
+    SetsPath,
     TaskFile,
     Verbose,
     chosen_data,
@@ -31,7 +32,7 @@ EXAMPLES = "b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout he
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Data sets in B2NERD layout: a folder or zip.")],
+    data: SetsPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     collection: Collection = None,
     model: Model = None,
@@ -134,25 +135,23 @@ def train(
         if not given.get(option, examples or descriptions):
             console.warn(f"the run of {config} had {option} ({said}): give it to repeat that run")
     if seeds is not None:
-        _train_seeds(job, seeds, quiet)
+        _train_seeds(job, seeds)
         return
-    with console.Steps(quiet) as steps:
+    with console.Steps() as steps:
         run.run(job, steps.show)
-    if not quiet:
-        console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
+    console.note(f"adapter in {output / 'adapter'}, its card in {output / 'card.md'}")
 
 
-def _train_seeds(job: TrainJob, seeds: str, quiet: bool) -> None:
+def _train_seeds(job: TrainJob, seeds: str) -> None:
     """Train with each seed and print the scores of all."""
     from b2ner_cli.scoring import run_scores
     from b2ner_cli.training import seeds as training_seeds
 
     numbers = training_seeds.parse(seeds)
-    with console.Steps(quiet) as steps:
+    with console.Steps() as steps:
         scores = training_seeds.run(job, numbers, steps.show)
-    if not quiet:
-        console.note(f"adapters in {job.out}, seed-{numbers[0]}/adapter and so on")
+    console.note(f"adapters in {job.out}, seed-{numbers[0]}/adapter and so on")
     if scores is not None:
         console.print_table(run_scores.table_rows(scores, "paper"))
-    elif not quiet:
+    else:
         console.note("nothing to average: no --heldout and no --eval-data")

@@ -102,7 +102,7 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
             if rank != recipe.rank:
                 raise ModelError(
                     f"adapter {from_adapter} has rank {rank}, the recipe {recipe.rank}",
-                    f"train with --rank {rank}",
+                    f"train with --set rank={rank}",
                 )
             name = f"base_model.model.{update.module}"
             state[f"{name}.lora_A.weight"] = update.a.float()

@@ -147,7 +147,7 @@ def whole(corpus, cache_path, output, marks=None):
         cache=cache_path, live=False,
     )  # fmt: skip
     began = time.process_time()
-    with console.Watch(quiet=True) as watch:
+    with console.Watch() as watch:
         tag_run.tag(job, watch)
     return time.process_time() - began, watch
 
@@ -198,7 +198,7 @@ def stages(corpus, cache_path, output_path):
     """CPU seconds by stage over the same documents, a window at a time."""
     with (
         Cache.open(cache_path) as cache,
-        console.Watch(quiet=True) as watch,
+        console.Watch() as watch,
         formats.open_output(str(output_path), force=True) as output,
     ):
         _, encode = formats.writer("jsonl")

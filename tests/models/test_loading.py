@@ -90,7 +90,7 @@ def test_unknown_dtype():
 def test_dtype_on_a_cpu(monkeypatch, tiles, avx, vendor, dtype):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-    monkeypatch.setattr(loading, "_cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(devices, "_cpu_vendor", lambda: vendor)
     value, reason = devices.choose_dtype("auto", "cpu")
     assert value == dtype
     assert reason.startswith(f"dtype {dtype}: the CPU")

@@ -1,0 +1,228 @@
+"""`b2ner tag`: documents in, entities out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from b2ner_cli.cli import console, prompting
+from b2ner_cli.cli.options import (
+    AnswerOptions,
+    Descriptions,
+    Examples,
+    From,
+    LabelMapFile,
+    LabelValues,
+    Quiet,
+    TaskName,
+    TextField,
+    Verbose,
+    chosen_label_map,
+    grouped,
+    input_option,
+    labels_option,
+    output_option,
+    run_option,
+)
+from b2ner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from b2ner_cli.core.document import BadRecord, Document
+    from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.tagging.loop import Options
+    from b2ner_cli.tagging.settings import Settings
+
+EXAMPLES = (
+    'b2ner tag docs.jsonl -l "person, movie title" -o tagged.jsonl\n\n'
+    "cat docs.jsonl | b2ner tag - -l @labels.txt | jq .entities"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What is looked for, and the prompt's form."""
+
+    labels: LabelValues = None
+    labels_field: Annotated[
+        str | None,
+        labels_option(
+            metavar="NAME", help="Field with a document's own labels; --labels stand in."
+        ),
+    ] = None
+    label_map: LabelMapFile = None
+    lang: Annotated[
+        str,
+        labels_option(help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
+    ] = "auto"
+    task: TaskName = None
+    examples: Examples = None
+    descriptions: Descriptions = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """How documents are read."""
+
+    from_: From = None
+    lines: Annotated[bool, input_option("--lines", help="A line is a document.")] = False
+    text_field: TextField = "text"
+    id_field: Annotated[str, input_option(help="JSONL key or CSV column of the id.")] = "id"
+    limit: Annotated[int | None, input_option(min=0, help="Read only the first N documents.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Which entities are written, where and how."""
+
+    output: Annotated[str | None, output_option("--output", "-o", help="File; default stdout.")] = (
+        None
+    )
+    to: Annotated[
+        str | None,
+        output_option("--to", "-t", help="jsonl, conll or csv; by default by suffix of --output."),
+    ] = None
+    tokens: Annotated[str, output_option(help="CoNLL tokens: auto, whitespace or char.")] = "auto"
+    all_occurrences: Annotated[
+        bool, output_option("--all-occurrences", help="Mark every occurrence of a found entity.")
+    ] = False
+    min_score: Annotated[float, output_option(min=0, max=1, help="Drop entities below this.")] = 0.0
+    resume: Annotated[bool, output_option("--resume", help="Go on with a killed run.")] = False
+    force: Annotated[bool, output_option("--force", help="Overwrite the output.")] = False
+
+
+@grouped
+def tag(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files to tag, - for standard input. JSONL, CSV, TSV, text, CoNLL; .gz."
+        ),
+    ] = None,
+    *,
+    asked: LabelOptions,
+    reading: InputOptions,
+    writing: OutputOptions,
+    answering: AnswerOptions,
+    strict: Annotated[bool, run_option("--strict", help="Stop at the first bad record.")] = False,
+    dry_run: Annotated[
+        bool,
+        run_option("--dry-run", help="Show the first prompts and their tokens; load no model."),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Find entities in documents and write them with their places, in input order."""
+    from b2ner_cli import formats
+    from b2ner_cli.labels.label_map import describe
+    from b2ner_cli.tagging import tag_run
+
+    console.set_up_logging(quiet, verbose)
+    labels, options = _asked(asked, writing)
+    settings = answering.settings()
+    sources = _sources(inputs)
+    _check_output(writing.output, sources)
+    documents = _documents(sources, reading, asked.labels_field)
+    if dry_run:
+        _preview(documents, settings, labels, options)
+        return
+    job = tag_run.TagJob(
+        documents, labels, settings, options, writing.output,
+        kind=writing.to or formats.output_format(writing.output), tokens=writing.tokens,
+        resume=writing.resume, force=writing.force, strict=strict, cache=answering.answers(),
+        live=_is_live(sources),
+    )  # fmt: skip
+    with console.Watch() as watch:
+        tag_run.tag(job, watch)
+    console.note(watch.summary())
+    console.detail(describe(options.label_map, labels.names if labels else ()))
+    if watch.failed:
+        raise typer.Exit(1)
+
+
+def _asked(asked: LabelOptions, writing: OutputOptions) -> tuple[LabelSet | None, Options]:
+    """The labels of the run, if it has any, and how they are asked for."""
+    from b2ner_cli.tagging.loop import Options
+
+    labels, roles = prompting.labels(asked.labels, asked.labels_field, asked.task)
+    label_map = chosen_label_map(asked.label_map)
+    if label_map and labels:
+        label_map.ask(labels)
+        unused = label_map.unused if asked.labels_field else label_map.check_used
+        console.warn(unused(labels.names))
+    form, described = prompting.form(asked.task, asked.examples, asked.descriptions)
+    labels = labels and prompting.described(labels, described, form)
+    options = Options(
+        asked.lang, writing.all_occurrences, writing.min_score, label_map=label_map, form=form,
+        descriptions=described, roles=roles,
+    )  # fmt: skip
+    return labels, options
+
+
+def _sources(inputs: Iterable[str] | None) -> list[str]:
+    sources = list(inputs or ())
+    if sources:
+        return sources
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("nothing to tag", "name files, or pipe documents in: cat x | b2ner tag -")
+    return ["-"]
+
+
+def _check_output(output: str | None, sources: Iterable[str]) -> None:
+    """Refuse to write over what is read: --force means an earlier output."""
+    if output is None or not os.path.exists(output):
+        return
+    for source in sources:
+        if source != "-" and os.path.exists(source) and os.path.samefile(source, output):
+            raise UsageError(f"{output} is an input, too", "name another file with -o")
+
+
+def _documents(
+    sources: list[str], reading: InputOptions, labels_field: str | None
+) -> Iterator[Document | BadRecord]:
+    from b2ner_cli import formats
+
+    documents = formats.read(
+        sources,
+        format="lines" if reading.lines else reading.from_,
+        text_field=reading.text_field,
+        id_field=reading.id_field,
+        labels_field=labels_field,
+        stdin=_stdin() if "-" in sources else None,
+    )
+    return islice(documents, reading.limit)
+
+
+def _stdin() -> Any:
+    # A reader of its own: a thread that waits in sys.stdin would hold up the interpreter's exit.
+    return open(0, "rb", closefd=False)
+
+
+def _is_live(sources: Iterable[str]) -> bool:
+    """Whether an input is a pipe or a terminal, on which documents may take their time."""
+    from b2ner_cli.formats.input_file import is_stream
+
+    return any(is_stream("/dev/stdin" if source == "-" else source) for source in sources)
+
+
+def _preview(
+    documents: Iterable[Document | BadRecord],
+    settings: Settings,
+    labels: LabelSet | None,
+    options: Options,
+) -> None:
+    """Print the first prompts, under the names that a label map has for labels."""
+    from b2ner_cli.tagging.preview import preview
+
+    if label_map := options.label_map:
+        labels = labels and label_map.ask(labels)
+        documents = map(label_map.document_labels, documents)
+    for line in preview(documents, settings, labels, options):
+        typer.echo(line)
