@@ -73,8 +73,8 @@ def options_of(group):
     return named
 
 
-# Options of other programs that messages tell people to run.
-OTHERS = {"--force-reinstall", "--no-deps"}
+# Options of other programs that messages name.
+OTHERS = {"--force-reinstall", "--no-deps", "--cpu"}  # pip and accelerate
 
 
 def test_every_option_that_the_package_names_is_there():
