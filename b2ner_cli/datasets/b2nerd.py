@@ -231,15 +231,15 @@ def _row(
     on_problem: Callable[[Misfit], None],
 ) -> Document | BadRecord:
     origin = f"{path}:{number}"
+    if element.problem:
+        return BadRecord(origin, element.problem)
     try:
         row = orjson.loads(element.raw)
         return _document(dataset, row, number, origin, on_problem)
     except orjson.JSONDecodeError as error:
         column = error.colno + (element.column - 1 if error.lineno == 1 else 0)
-        message = f"malformed JSON at line {element.line + error.lineno - 1}, column {column}"
-        if not element.ended:
-            message = f"malformed JSON: the row that begins on line {element.line} does not end"
-        return BadRecord(origin, f"{message}: {error.msg}" if element.ended else message)
+        place = f"line {element.line + error.lineno - 1}, column {column}"
+        return BadRecord(origin, f"malformed JSON at {place}: {error.msg}")
     except RowError as error:
         return BadRecord(origin, error.message, error.hint)
 
@@ -353,7 +353,7 @@ def load_json(path: Place) -> Any:
     with folders.opened(path) as stream:
         content = stream.read()
     try:
-        return orjson.loads(content.removeprefix(json_array.BOM))
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: malformed JSON at column {error.colno}: {error.msg}"

@@ -38,10 +38,10 @@ def test_elements_are_those_of_the_whole(values, indent, escaped, chunk, before)
     content = before + json.dumps(values, indent=indent, ensure_ascii=escaped).encode()
     found = read(content, chunk)
     assert [json.loads(element.raw) for element in found] == values
-    lines = content.split(b"\n")
+    lines = content.decode("utf-8-sig").split("\n")
     for element in found:
-        at = lines[element.line - 1].removeprefix(b"\xef\xbb\xbf")[element.column - 1 :]
-        assert at.startswith(element.raw.split(b"\n")[0])
+        at = lines[element.line - 1][element.column - 1 :]
+        assert at.startswith(element.raw.split("\n")[0])
 
 
 @pytest.mark.parametrize(
@@ -68,21 +68,38 @@ def test_what_is_no_array(content, line, message):
     assert (caught.value.line, message in caught.value.message) == (line, True)
 
 
-def test_rows_behind_a_broken_one_are_read():
-    found = read(b'[\n{"a": 1},\n{"a": [},\n{"a": "cut},\n{"a": 2}\n]')
-    assert [(e.line, e.ended) for e in found] == [(2, True), (3, False), (4, False), (5, True)]
-    assert found[-1].raw == b'{"a": 2}'
+LOST = "the row that begins on line 2 does not end"
 
 
-def test_a_broken_row_does_not_take_a_row_within_it_for_the_next():
-    content = b'[\n  {"a": [\n    {"b": }\n  },\n  {"a": 2}\n]'
-    assert [element.raw for element in read(content)][-1] == b'{"a": 2}'
-    assert len(read(content)) == 2
+@pytest.mark.parametrize(
+    ("rows", "problems"),
+    [
+        ('{"a": 1},\n{"a": [},\n7,\n{"a": 2}', ["", "line 3, column 8: expecting value", "", ""]),
+        ('{"a": "cut},\n{"a": 2}', ["line 2, column 13: invalid control character", ""]),
+        ('{"a": [1,\n{"a": 2}', [LOST, ""]),
+        ('  {"a": [\n    {"b": }\n  },\n  {"a": 2}', ["line 3, column 11: expecting value", ""]),
+        ('\t{"张": 三},\n\t{"a": 2}', ["line 2, column 8: expecting value", ""]),
+        ('{"a": "\\q"},\n{"a": 2}', ["line 2, column 8: invalid \\escape", ""]),
+        ('{"a" 1}', ["line 2, column 6: expecting ':' delimiter"]),
+        ("[" * 9999 + "]" * 9999 + ',\n{"a": 2}', ["line 2, column 1: too deep", ""]),
+    ],
+)
+@pytest.mark.parametrize("chunk", [None, 1, 8])
+def test_a_broken_row_is_named_and_those_behind_it_are_read(rows, problems, chunk):
+    found = read(f"[\n{rows}\n]".encode(), chunk if len(rows) < 99 else None)
+    assert len(found) == len(problems)
+    for element, problem in zip(found, problems, strict=True):
+        assert problem in element.problem and bool(problem) == bool(element.problem)
+    assert problems[-1] or found[-1].raw == '{"a": 2}'
 
 
-def test_depth_has_a_limit_and_is_not_a_crash():
-    content = b"[\n" + b"[" * 500 + b"]" * 500 + b",\n{}\n]"
-    assert [element.ended for element in read(content)] == [False, True]
+def test_a_row_of_one_line_with_others_ends_what_can_be_read():
+    found = elements(io.BytesIO(b'[{"a": 1}, {"a": }, {"a": 2}]'))
+    assert [next(found).raw, next(found).problem[:34]] == [
+        '{"a": 1}', "malformed JSON at line 1, column 1"
+    ]  # fmt: skip
+    with pytest.raises(ArrayError, match="the file ends within a row"):
+        next(found)
 
 
 def test_memory_is_that_of_an_element():
