@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -104,3 +105,37 @@ def tiny_adapter(directory, model_dir, rank=4, **config):
         )
     adapted.save_pretrained(directory, save_embedding_layers=False)
     return Path(directory)
+
+
+def tiny_gguf(path):
+    """Write a one-layer Llama with a byte-level vocabulary as GGUF, its matrices in 8 bits."""
+    import gguf
+
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a"]
+    kinds = [2, 3, 3, *[6] * 256, 1, 1, 1]  # unknown, control, byte and normal ones
+    writer = gguf.GGUFWriter(path, "llama")
+    for add, value in [
+        (writer.add_context_length, 64), (writer.add_embedding_length, 32),
+        (writer.add_block_count, 1), (writer.add_feed_forward_length, 32),
+        (writer.add_head_count, 2), (writer.add_head_count_kv, 1),
+        (writer.add_layer_norm_rms_eps, 1e-6), (writer.add_rope_dimension_count, 16),
+        (writer.add_vocab_size, len(pieces)), (writer.add_tokenizer_model, "llama"),
+        (writer.add_token_list, pieces), (writer.add_token_types, kinds),
+        (writer.add_token_scores, [0.0] * 259 + [-1.0, -2.0, -0.5]),
+        (writer.add_unk_token_id, 0), (writer.add_bos_token_id, 1), (writer.add_eos_token_id, 2),
+    ]:  # fmt: skip
+        add(value)
+    drawn = np.random.default_rng(3)
+    rows = {"token_embd": 262, "output": 262, "blk.0.attn_k": 16, "blk.0.attn_v": 16}
+    rows |= {f"blk.0.{name}": 32 for name in ("attn_q", "attn_output")}
+    rows |= {f"blk.0.{name}": 32 for name in ("ffn_gate", "ffn_up", "ffn_down")}
+    for name, count in rows.items():
+        matrix = drawn.normal(size=(count, 32)).astype(np.float32)
+        stored = gguf.quants.quantize(matrix, gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(f"{name}.weight", stored, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(32, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

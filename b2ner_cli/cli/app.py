@@ -71,6 +71,7 @@ def main() -> NoReturn:
     # transformers looks for progress bars and telemetry settings when it is imported
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said, it does not warn of forks
     try:
         app(standalone_mode=True)
         code = 0

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
+from safetensors import SafetensorError, safe_open
 
 from b2ner_cli.errors import ModelError
-from b2ner_cli.models import mini
+from b2ner_cli.models.embedded import DEFAULT, EMBEDDED
 from b2ner_cli.models.released import RELEASED, is_hub_name, pinned
 
 _WEIGHED = {".json", ".safetensors", ".gguf", ".model"}
 _SMALL = ["*.json", "*.model", "*.txt"]
-_MINI_BASES = (mini.NAME, "google/gemma-3-270m")
 _AGAIN = "the download or copy was cut off: get the file again"
 
 
@@ -73,24 +73,25 @@ def locate(
         model, revision, adapter_path = _implied(adapter, revision, reasons)
     released = RELEASED.get(model)
     repository = released.base.name if released else model
-    from_hub = model != mini.NAME and not Path(repository).exists()
+    embedded = EMBEDDED.get(model)
+    from_hub = not embedded and not Path(repository).exists()
     if adapter_path is None:
         if adapter is None and released:
             adapter = released.adapter.name
             reasons.append(f"adapter {adapter}: released for {model}")
         adapter_revision = None if from_hub else revision
         adapter_path = _adapter_path(adapter, adapter_revision, reasons) if adapter else None
-    if model == mini.NAME:
-        directory, gguf = mini.directory(), None
+    if embedded:
+        directory, gguf = embedded.directory(), None
         if adapter is None:
-            adapter_path = mini.adapter()
+            adapter_path = embedded.adapter_directory()
     else:
         if released:
             reasons.append(f"model {repository}: what {model} stands for")
         directory, gguf = _model_path(repository, revision, weights, reasons)
     prints = []
     if weights:
-        prints = [mini.SHA256 if model == mini.NAME else fingerprint(directory, gguf)]
+        prints = [embedded.sha256 if embedded else fingerprint(directory, gguf)]
         prints.append(fingerprint(adapter_path) if adapter_path else "none")
     return Source(model, directory, gguf, adapter_path, "+".join(prints), tuple(reasons))
 
@@ -104,7 +105,8 @@ def base_of(adapter: Path) -> tuple[str, str | None]:
     base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(base, str) or not base:
         raise ModelError(f"adapter {adapter} does not say which model it is for", "give --model")
-    return (mini.NAME if base in _MINI_BASES else base), config.get("revision")
+    embedded = next((each.name for each in EMBEDDED.values() if base in each.bases), None)
+    return embedded or base, config.get("revision")
 
 
 def stored_tensors(directory: Path, name: str) -> dict[str, Stored]:
@@ -142,25 +144,18 @@ def stored_tensors(directory: Path, name: str) -> dict[str, Stored]:
 
 
 def _header(file: Path, name: str) -> dict[str, Stored]:
-    """What a safetensors file says it holds, if it is as long as it says."""
-    size = file.stat().st_size
+    """What a safetensors file says it holds; the library looks whether it is whole."""
     try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if size < 8 or length > size - 8:
-                raise ValueError(f"its header of {length:,} bytes does not fit {size:,}")
-            entries = json.loads(stream.read(length))
-        entries.pop("__metadata__", None)
-        found = {k: Stored(v["dtype"], tuple(v["shape"]), file.name) for k, v in entries.items()}
-        end = max((int(v["data_offsets"][1]) for v in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"cannot load model {name}: {file} is damaged: {error}", _AGAIN) from None
-    if size < 8 + length + end:
+        with safe_open(file, "numpy") as opened:
+            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
+            return {
+                key: Stored(each.get_dtype(), tuple(each.get_shape()), file.name)
+                for key, each in slices.items()
+            }
+    except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load model {name}: {file} is cut off: {size:,} of {8 + length + end:,} bytes",
-            _AGAIN,
-        )
-    return found
+            f"cannot load model {name}: {file} is damaged or cut off: {error}", _AGAIN
+        ) from None
 
 
 def fingerprint(path: Path, only: str | None = None) -> str:
@@ -185,6 +180,16 @@ def fingerprint(path: Path, only: str | None = None) -> str:
     return digest.hexdigest()
 
 
+def model_type(source: Source) -> str:
+    """What config.json calls the architecture. Raises ModelError where it cannot be read."""
+
+    def unreadable(why: str) -> ModelError:
+        return ModelError(f"cannot load model {source.name}: {why}", "get the file again")
+
+    config = read_json(source.directory / "config.json", unreadable)
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
 def read_json(path: Path, error: Callable[[str], Exception]) -> Any:
     """Parse a small JSON file or raise `error` with the reason."""
     try:
@@ -198,12 +203,12 @@ def _implied(
 ) -> tuple[str, str | None, Path | None]:
     """The model when only an adapter was named, that model's revision and the adapter's files."""
     if adapter in (None, "none"):
-        return mini.NAME, revision, None
+        return DEFAULT, revision, None
     assert adapter is not None
     path = _adapter_path(adapter, revision, reasons)
     assert path is not None  # it is for "none" alone
     model, base_revision = base_of(path)
-    if model != mini.NAME:
+    if model not in EMBEDDED:
         reasons.append(f"model {model}: named by adapter {adapter}")
         if not Path(model).exists() and not is_hub_name(model):
             raise ModelError(
@@ -229,7 +234,7 @@ def _model_path(
             raise ModelError(
                 f"no model {model!r}",
                 "give a directory, a .gguf file, a hub name, or one of "
-                + ", ".join([mini.NAME, *RELEASED]),
+                + ", ".join([*EMBEDDED, *RELEASED]),
             )
         path = _from_hub(model, revision, "model", weights, reasons)
     _check_model_directory(path, weights)
@@ -303,5 +308,5 @@ def _download(name: str, revision: str | None, kind: str, patterns: list[str]) -
             f"cannot get {kind} {name}{f' at {revision}' if revision else ''} from the hub: "
             f"{reason}",
             "check the name and --revision, or give a local directory; known by name: "
-            + ", ".join([mini.NAME, *RELEASED]),
+            + ", ".join([*EMBEDDED, *RELEASED]),
         ) from None

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import transformers
+import transformers.utils.logging as library
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from b2ner_cli.errors import ModelError
 from b2ner_cli.models.device_errors import fitting_memory
-from b2ner_cli.models.files import Source, read_json
 
 log = logging.getLogger("b2ner")
-
-
-def model_type(source: Source) -> str:
-    def unreadable(why: str) -> ModelError:
-        return ModelError(f"cannot load model {source.name}: {why}", "get the file again")
-
-    config = read_json(source.directory / "config.json", unreadable)
-    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
 @contextmanager
@@ -42,15 +37,22 @@ def load_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """No progress bars and warnings of the library on the user's terminal unless debugging."""
+    """No progress bars and warnings of the library on the user's terminal unless debugging.
+
+    After it all is as it was: the settings are the process's, not ours.
+    """
     if log.isEnabledFor(logging.DEBUG):
         yield
         return
-    verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    hub_bars = not are_progress_bars_disabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()  # the hub's with it
     try:
         yield
     finally:
-        transformers.utils.logging.set_verbosity(verbosity)
+        library.set_verbosity(verbosity)
+        if bars:
+            library.enable_progress_bar()
+        if hub_bars == are_progress_bars_disabled():
+            (enable_progress_bars if hub_bars else disable_progress_bars)()

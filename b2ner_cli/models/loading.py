@@ -19,8 +19,8 @@ from b2ner_cli.errors import ModelError
 from b2ner_cli.models import adapters, internlm2, placement, released
 from b2ner_cli.models.device_errors import fitting_memory
 from b2ner_cli.models.devices import DTYPES, Choice, choose_device, choose_dtype
-from b2ner_cli.models.files import Source, locate, stored_tensors
-from b2ner_cli.models.library import load_errors, model_type, quiet_loading
+from b2ner_cli.models.files import Source, locate, model_type, stored_tensors
+from b2ner_cli.models.library import load_errors, quiet_loading
 from b2ner_cli.models.tokenizer import Tokenizer, load_tokenizer
 
 log = logging.getLogger("b2ner")

@@ -14,8 +14,8 @@ import transformers
 
 from b2ner_cli.errors import ModelError
 from b2ner_cli.models import internlm2, internlm2_tokenizer
-from b2ner_cli.models.files import Source
-from b2ner_cli.models.library import load_errors, model_type, quiet_loading
+from b2ner_cli.models.files import Source, model_type
+from b2ner_cli.models.library import load_errors, quiet_loading
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from b2ner_cli.models import mini
+from b2ner_cli.models import embedded
 
 _GEMMA = (
     "This is a modification of Gemma 3 270M: its linear layers are changed by the adapter. Gemma "
@@ -67,7 +67,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         "",
         f"Answers the B2NER {_abilities(stages)}. Trained by `b2ner train`.",
         "",
-        *(_GEMMA if record["model"] == mini.NAME else ()),
+        *(_GEMMA if record["model"] == embedded.DEFAULT else ()),
         f"{sum(stage['documents'] for stage in stages):,} documents, "
         f"{sum(stage['steps'] for stage in stages):,} steps, mean loss of the last 50 "
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "

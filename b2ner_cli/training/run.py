@@ -30,7 +30,7 @@ from b2ner_cli.core.tasks import Task, as_task
 from b2ner_cli.datasets import balance, task_configs
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
-from b2ner_cli.models import mini
+from b2ner_cli.models import embedded
 from b2ner_cli.tagging import predict_run
 from b2ner_cli.tagging.answer_cache import FILE_NAME
 from b2ner_cli.tagging.loop import Options
@@ -62,7 +62,7 @@ class TrainJob:
     data: Path
     out: Path
     recipe: Recipe
-    model: str = mini.NAME
+    model: str = embedded.DEFAULT
     only: Sequence[str] = ()
     config: task_configs.TaskConfig | None = None
     from_adapter: Path | None = None
@@ -249,7 +249,8 @@ def describe(
         **({"tasks": recorded} if recorded else {}),
         "recipe": dataclasses.asdict(job.recipe),
         "longest_document_tokens": trained.longest,
-        "constrain": job.model == mini.NAME,  # it scored higher so on the held-out sets' dev splits
+        # it scored higher so on the held-out sets' dev splits
+        "constrain": job.model == embedded.DEFAULT,
         "processes": trained.processes,
         "steps": trained.steps,
         "documents": trained.documents,

@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import torch
 
-from b2ner_cli.models import mini
+from b2ner_cli.models.embedded import EMBEDDED, join_parts
 from b2ner_cli.models.loading import Backbone
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
@@ -28,10 +28,10 @@ def original(loaded: Backbone, folder: Path) -> Path | None:
     """The GGUF file a model was read from; that of mini is joined from its parts once more."""
     if loaded.source.gguf_file:
         return loaded.source.directory / loaded.source.gguf_file
-    if loaded.source.name != mini.NAME:
+    if (embedded := EMBEDDED.get(loaded.source.name)) is None:
         return None
     joined = folder / "original.gguf"
-    mini._join_parts(joined)
+    join_parts(embedded, joined)
     return joined
 
 

