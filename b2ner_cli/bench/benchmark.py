@@ -381,17 +381,17 @@ def run(
 
 def _rows(engine: Engine) -> int:
     """The most prompts an engine answers at once."""
-    return engine.most_rows if isinstance(engine, PackedEngine) else engine.rows
+    return engine.limits.sequences if isinstance(engine, PackedEngine) else engine.rows
 
 
 def _notes(engine: Engine, found: Comparison) -> tuple[str, ...]:
     """What to bear in mind."""
     notes = []
-    together = -(-found.answers // found.slices)
-    if isinstance(engine, PackedEngine) and together < engine.most_rows:
+    together, rows = -(-found.answers // found.slices), _rows(engine)
+    if isinstance(engine, PackedEngine) and together < rows:
         notes.append(
-            f"a slice has {together} prompts; the fast engine answers up to {engine.most_rows} at "
-            "once and is faster when it can: give more --documents"
+            f"a slice has {together} prompts; the fast engine answers up to {rows} at once "
+            "and is faster when it can: give more --documents"
         )
     if found.truncated:
         notes.append(f"{found.truncated} of {found.answers} answers were cut off by --max-answer")

@@ -1,22 +1,15 @@
-"""What engines share: from answer tokens to completions, and their identity."""
+"""From the tokens of an answer to a completion: its text, and where in it each token ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from b2ner_cli.core.engine import Completion, Stop
-from b2ner_cli.engine.grammar import GRAMMAR_VERSION
-from b2ner_cli.models.loading import Backbone
 from b2ner_cli.models.tokenizer import Tokenizer
 
-# To be raised by one whenever a change makes some answer in float32 another: which token is taken,
-# where an answer ends, how tokens become text, `ends` and log-probabilities. Part of each answer's
-# key in the cache, so that none from before the change is taken for one of today.
-DECODING_VERSION = 1
 
-
-class Speller:
-    """Spells answer tokens, remembering how long each token's text is."""
+class Detokenizer:
+    """Spells answer tokens; remembers how many characters each token is."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -51,18 +44,3 @@ class Speller:
 
     def _text(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode([*self._anchor, *ids])[self._anchor_length :]
-
-
-def identity(engine: str, backbone: Backbone, constrain: bool) -> str:
-    """Name all that answers depend on, but for the most tokens that they may have.
-
-    In float32 engines say the same, so their answers may stand for each other's; in fewer bits
-    rounding differs, and the engine is named.
-    """
-    decoding = (
-        f"constrained {DECODING_VERSION}.{GRAMMAR_VERSION}"
-        if constrain
-        else f"greedy {DECODING_VERSION}"
-    )
-    own = () if backbone.dtype == "float32" else (engine,)
-    return "/".join((backbone.source.fingerprint, backbone.dtype, *own, decoding))

@@ -3,9 +3,8 @@
 Answers quote their document and repeat labels, so the tokens that followed the last two in the
 document, earlier in the answer, or in an answer before, are often right. A guess never changes an
 answer: a step computes what the model says after each guessed token, and all from the first wrong
-one on is thrown away. With few rows under way a step takes hardly longer for it; with many it
-would.
-Knows token numbers, no tensors.
+one on is thrown away. With few answers under way a step takes hardly longer for it; with many it
+would. Knows token numbers, no tensors.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-LONGEST = 6  # tokens guessed at once
+MAX_DRAFT = 6  # tokens guessed at once
 _REMEMBERED = 20_000  # pairs of tokens
 _LEAST = 0.15  # share of guesses that must be right for guessing to go on
 _TRIED = 24  # guesses after which that is looked at
 _PAUSE = 100  # steps without guessing where it was not
 
-Pair = tuple[int, int]
+Bigram = tuple[int, int]
 _START = -1  # stands before an answer's first token
 
 
@@ -28,31 +27,31 @@ _START = -1  # stands before an answer's first token
 class Drafter:
     """What followed which two tokens in answers before, and how well its guesses did."""
 
-    _followers: OrderedDict[Pair, tuple[int, ...]] = field(default_factory=OrderedDict)
+    _followers: OrderedDict[Bigram, tuple[int, ...]] = field(default_factory=OrderedDict)
     _guessed: int = 0
     _right: int = 0
     _paused: int = 0
 
-    def learn(self, said: Sequence[int]) -> None:
+    def learn(self, output_ids: Sequence[int]) -> None:
         """Remember a finished answer."""
-        tokens = [_START, *said]
+        tokens = [_START, *output_ids]
         for place in range(2, len(tokens)):
             pair = (tokens[place - 2], tokens[place - 1])
-            self._followers[pair] = tuple(tokens[place : place + LONGEST])
+            self._followers[pair] = tuple(tokens[place : place + MAX_DRAFT])
             self._followers.move_to_end(pair)
         while len(self._followers) > _REMEMBERED:
             self._followers.popitem(last=False)
 
-    def guess(self, own: Sequence[int], said: Sequence[int], most: int) -> list[int]:
-        """Up to `most` tokens that may follow an answer so far to a document's own tokens."""
-        if not said or most < 1:
+    def guess(self, prompt_ids: Sequence[int], output_ids: Sequence[int], most: int) -> list[int]:
+        """Up to `most` tokens that may follow an answer so far to a prompt's own tokens."""
+        if not output_ids or most < 1:
             return []
-        before = said[-2] if len(said) > 1 else _START
+        before = output_ids[-2] if len(output_ids) > 1 else _START
         following = (
-            _after(own, before, said[-1])
-            or _after(said, before, said[-1])
-            or self._followers.get((before, said[-1]))
-            or _after(own, None, said[-1])
+            _after(prompt_ids, before, output_ids[-1])
+            or _after(output_ids, before, output_ids[-1])
+            or self._followers.get((before, output_ids[-1]))
+            or _after(prompt_ids, None, output_ids[-1])
         )
         return list(following[:most])
 
@@ -72,15 +71,15 @@ class Drafter:
             self._guessed = self._right = 0
 
 
-def _after(own: Sequence[int], before: int | None, token: int) -> Sequence[int]:
+def _after(ids: Sequence[int], before: int | None, token: int) -> Sequence[int]:
     """What followed a token, after `before` if that is given, the last time but the very end."""
-    for place in range(len(own) - 2, -1, -1):
-        if own[place] == token and (before is None or (place and own[place - 1] == before)):
-            return own[place + 1 : place + 1 + LONGEST]
+    for place in range(len(ids) - 2, -1, -1):
+        if ids[place] == token and (before is None or (place and ids[place - 1] == before)):
+            return ids[place + 1 : place + 1 + MAX_DRAFT]
     return ()
 
 
-def spare_tokens(device: str, light: bool) -> tuple[int, str]:
+def draft_budget(device: str, light: bool) -> tuple[int, str]:
     """How many tokens a step may hold and still cost hardly more than one, and why.
 
     `light` is a head of which not all weights are read.

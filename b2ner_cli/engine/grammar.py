@@ -23,7 +23,7 @@ from b2ner_cli.models.tokenizer import Tokenizer
 from b2ner_cli.prompts.rendering import NONE
 
 # To be raised by one whenever a change here makes some constrained answer another: see
-# `DECODING_VERSION` in detokenizer.py.
+# `DECODING_VERSION` in model_engine.py.
 GRAMMAR_VERSION = 1
 
 
@@ -32,21 +32,21 @@ class Vocabulary:
     """The tokens of a model by the bytes they spell, and the other way round.
 
     `closing` are those that end a surface and its pair at once, such as ``);``, by what stands
-    before the semicolon. `reach` is the length of the longest token by its first three bytes.
+    before the semicolon. `max_bytes` is the length of the longest token by its first three bytes.
     `stops` end an answer.
     """
 
     ids: Mapping[bytes, int]
     spelled: Mapping[int, bytes]
     closing: Mapping[bytes, int]
-    reach: Mapping[bytes, int]
+    max_bytes: Mapping[bytes, int]
     stops: tuple[int, ...]
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Vocabulary:
         """Read a tokenizer's vocabulary; raises ModelError if its tokens do not spell bytes."""
         hf = tokenizer.hf
-        spell = _speller(hf)
+        spell = _spelling(hf)
         skipped = set(hf.all_special_ids) | {tokenizer.eos, tokenizer.pad, *tokenizer.stops}
         ids: dict[bytes, int] = {}
         for piece, token in hf.get_vocab().items():
@@ -64,17 +64,17 @@ class Vocabulary:
         closing = {s[:-1]: t for s, t in ids.items() if s.endswith(b";") and s.count(b";") == 1}
         closing.pop(b"")
         spelled = {token: s for s, token in ids.items()}
-        reach: dict[bytes, int] = {}
+        max_bytes: dict[bytes, int] = {}
         for s in ids:
-            reach[s[:3]] = max(len(s), reach.get(s[:3], 0))
-        return cls(ids, spelled, closing, reach, tuple(dict.fromkeys(tokenizer.stops)))
+            max_bytes[s[:3]] = max(len(s), max_bytes.get(s[:3], 0))
+        return cls(ids, spelled, closing, max_bytes, tuple(dict.fromkeys(tokenizer.stops)))
 
 
 def _is_byte_piece(piece: str) -> bool:
     return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
 
 
-def _speller(hf: Any) -> Any:
+def _spelling(hf: Any) -> Any:
     """The function from a vocabulary's piece to its bytes."""
     if "ByteLevel" in repr(hf.backend_tokenizer.decoder):
         return _byte_level
@@ -211,9 +211,9 @@ class AnswerGrammar:
 
     def _match(self, before: bytes, place: int) -> list[tuple[int, int]]:
         ids, text = self.vocabulary.ids, self._text
-        longest = self.vocabulary.reach.get((before + text[place : place + 3])[:3], 2)
-        semicolon = text.find(b";", place, place + longest)
-        end = min(len(text) if semicolon < 0 else semicolon, place + longest - len(before))
+        max_bytes = self.vocabulary.max_bytes.get((before + text[place : place + 3])[:3], 2)
+        semicolon = text.find(b";", place, place + max_bytes)
+        end = min(len(text) if semicolon < 0 else semicolon, place + max_bytes - len(before))
         return [
             (token, stop)
             for stop in range(place + 1, end + 1)
@@ -275,7 +275,7 @@ def _find_all(text: bytes, part: bytes) -> list[int]:
     return places
 
 
-class Progress:
+class GrammarState:
     """One answer on its way: its state, and how many of its tokens are the answer so far."""
 
     __slots__ = ("_good", "_grammar", "_pair", "_said", "length", "state")

@@ -1,9 +1,9 @@
 """Keys and values of the answers in flight, and attention over them for packed tokens.
 
-    packed    the next token of a row, ...        several tokens of a row, ...
-    sees      its prefix, its row so far          its prefix, its row so far, causally its own
+    packed    the next token of a row: decode      several tokens of a row: prefill
+    sees      its prefix, its row so far           its prefix, its row so far, causally its own
 
-A row is an answer in flight: its own part of the prompt and its answer so far hold positions
+A row is a sequence in flight: its own part of the prompt and its answer so far hold positions
 0, 1, ... of the row, behind the prefix of its label set, which is held once however many rows
 share it. A row takes several tokens at once when it begins, and when its next ones are drafted.
 No linear layer sees padding; attention over such rows does, and masks it.
@@ -31,7 +31,7 @@ class Prefix:
     length: int
 
 
-class Slots:
+class KVCache:
     """Keys and values of all rows. *Shape:* a layer (rows, key-value heads, positions, head)"""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Slots:
         self.layers, self.rows, self.positions = [], 0, 0
 
 
-class Step:
+class PackedStep:
     """One forward pass: `sizes[i]` tokens of row i, behind the `lengths[i]` positions it has.
 
     `positions` are those of the packed tokens, `starts` says where each row's begin.
@@ -71,12 +71,12 @@ class Step:
 
     def __init__(
         self,
-        slots: Slots,
+        cache: KVCache,
         prefixes: Sequence[Prefix],
         lengths: Sequence[int],
         sizes: Sequence[int],
     ) -> None:
-        self.slots, self.prefixes = slots, prefixes
+        self.cache, self.prefixes = cache, prefixes
         self.lengths, self.sizes = lengths, sizes
         self.starts: list[int] = []
         self.positions: list[int] = []
@@ -108,36 +108,37 @@ class Step:
 class _Layout:
     """Where a step's tokens stand, as tensors on one device."""
 
-    def __init__(self, step: Step, device: torch.device) -> None:
-        self._slots = step.slots
+    def __init__(self, step: PackedStep, device: torch.device) -> None:
+        self._cache = step.cache
         rows, places = list[int](), list[int]()
         for row, (length, size) in enumerate(zip(step.lengths, step.sizes, strict=True)):
             rows += [row] * size
             places += range(length, length + size)
         self._rows = torch.tensor(rows, device=device)
         self._places = torch.tensor(places, device=device)
-        single: dict[int, list[int]] = {}
-        several: dict[tuple[int, bool], list[int]] = {}
+        decoding: dict[int, list[int]] = {}
+        prefilling: dict[tuple[int, bool], list[int]] = {}
         for row, (prefix, length, size) in enumerate(
             zip(step.prefixes, step.lengths, step.sizes, strict=True)
         ):
             # Rows of one prefix go together; new ones apart, as they need not look back.
             if size == 1:
-                single.setdefault(id(prefix), []).append(row)
+                decoding.setdefault(id(prefix), []).append(row)
             else:
-                several.setdefault((id(prefix), length > 0), []).append(row)
-        self._single = [_Single(step, rows, device) for rows in single.values()]
-        self._several = [_Several(step, rows, device) for rows in several.values()]
+                prefilling.setdefault((id(prefix), length > 0), []).append(row)
+        self._parts: list[_DecodeAttention | _PrefillAttention] = [
+            *(_DecodeAttention(step, rows, device) for rows in decoding.values()),
+            *(_PrefillAttention(step, rows, device) for rows in prefilling.values()),
+        ]
 
     def attend(self, layer: int, states: Sequence[torch.Tensor], how: How) -> torch.Tensor:
-        queries, held = states[0], self._slots.layers[layer]
+        """As `PackedStep.attend`, for a layer on this device."""
+        queries, held = states[0], self._cache.layers[layer]
         out = torch.empty_like(queries)
         for store, new in zip(held, states[1:], strict=True):
             store[self._rows, :, self._places] = new
-        for single in self._single:
-            out[single.tokens] = single.attend(queries, layer, held, how)
-        for several in self._several:
-            several.attend(out, queries, layer, held, how)
+        for part in self._parts:
+            out[part.tokens] = part.attend(queries, layer, held, how)
         return out
 
 
@@ -147,89 +148,75 @@ def _indices(numbers: Sequence[int]) -> Any:
     return slice(first, first + count) if numbers[-1] - first == count - 1 else list(numbers)
 
 
-class _Single:
-    """Rows of one prefix with one token each. R rows, P prefix positions, S own positions."""
+class _RowAttention:
+    """Rows of one prefix, at own positions `places`. R rows, P prefix positions, S own ones."""
 
-    def __init__(self, step: Step, rows: Sequence[int], device: torch.device) -> None:
+    def __init__(self, step: PackedStep, rows: Sequence[int], places: torch.Tensor) -> None:
         self._prefix = step.prefixes[rows[0]]
         self._count = len(rows)
         self._rows = _indices(rows)
+        self._places = places
+        self._max_kv_len = max(step.lengths[row] + step.sizes[row] for row in rows)
+        self._masks: dict[int | None, torch.Tensor] = {}
+
+    def _masked(self, window: int | None) -> torch.Tensor:
+        """What is not seen, being other rows', later, or too far back. *Shape:* (*places, P + S)"""
+        if window not in self._masks:
+            keys = torch.arange(-self._prefix.length, self._max_kv_len, device=self._places.device)
+            back = self._places[..., None] - keys
+            self._masks[window] = back < 0 if window is None else (back < 0) | (back >= window)
+        return self._masks[window]
+
+
+class _DecodeAttention(_RowAttention):
+    """Rows with one token each."""
+
+    def __init__(self, step: PackedStep, rows: Sequence[int], device: torch.device) -> None:
+        places = torch.tensor([step.lengths[row] for row in rows], device=device)
+        super().__init__(step, rows, places[:, None, None])
         self.tokens = _indices([step.starts[row] for row in rows])
-        lengths = [step.lengths[row] for row in rows]
-        self._places = torch.tensor(lengths, device=device)
-        self._reach = max(lengths) + 1
-        self._hidden: dict[int | None, torch.Tensor] = {}
 
     def attend(self, queries: torch.Tensor, layer: int, held: KeyValue, how: How) -> torch.Tensor:
         """The result for these rows' tokens. *Shape:* (R, heads, head)"""
         rows = self._count
         prefix_keys, prefix_values = self._prefix.layers[layer]  # (K, P, D)
         heads, length, size = prefix_keys.shape
-        keys, values = (states[self._rows, :, : self._reach] for states in held)  # (R, K, S, D)
+        keys, values = (each[self._rows, :, : self._max_kv_len] for each in held)  # (R, K, S, D)
         asked = queries[self.tokens].view(rows, heads, -1, size)  # (R, K, G, D)
         # The prefix is the same for all rows: one product for all of their queries.
         together = asked.transpose(0, 1).reshape(heads, -1, size)  # (K, R G, D)
         shared = (together @ prefix_keys.mT).view(heads, rows, -1, length).transpose(0, 1)
         scores = torch.cat([shared, asked @ keys.mT], -1)  # (R, K, G, P + S)
-        found = weights(scores, self._hide(how.window), how)
+        found = weights(scores, self._masked(how.window), how)
         shared = found[..., :length].transpose(0, 1).reshape(heads, -1, length)
         out = (shared @ prefix_values).view(heads, rows, -1, size).transpose(0, 1)
         return (out + found[..., length:] @ values).reshape(rows, -1, size)
 
-    def _hide(self, window: int | None) -> torch.Tensor:
-        """What a row may not see, being other rows' or too far back. *Shape:* (R, 1, 1, P + S)"""
-        if window not in self._hidden:
-            unseen = _unseen(self._places, self._prefix.length, self._reach, window)
-            self._hidden[window] = unseen[:, None, None]
-        return self._hidden[window]
 
+class _PrefillAttention(_RowAttention):
+    """Rows with several tokens, U at most, laid out as padded rows for attention alone."""
 
-class _Several:
-    """Rows of one prefix with several tokens, laid out as padded rows for attention alone.
-
-    R rows, U tokens of the row that has most, P prefix positions, S own positions.
-    """
-
-    def __init__(self, step: Step, rows: Sequence[int], device: torch.device) -> None:
-        self._prefix = step.prefixes[rows[0]]
-        self._rows = _indices(rows)
-        self._count = len(rows)
+    def __init__(self, step: PackedStep, rows: Sequence[int], device: torch.device) -> None:
         sizes = torch.tensor([step.sizes[row] for row in rows], device=device)[:, None]
         first = torch.tensor([step.starts[row] for row in rows], device=device)[:, None]
         columns = torch.arange(max(step.sizes[row] for row in rows), device=device)
+        lengths = torch.tensor([step.lengths[row] for row in rows], device=device)
+        # rows that begin are all at the same places
+        places = lengths[:, None] + columns if step.lengths[rows[0]] else columns[None]
+        super().__init__(step, rows, places[:, None])
         self._real = columns < sizes  # (R, U)
         self._index = first + torch.minimum(columns, sizes - 1)  # (R, U) into the packed tokens
-        lengths = [step.lengths[row] for row in rows]
-        self._places = columns  # (U,) of rows that begin, else (R, U)
-        if any(lengths):
-            self._places = torch.tensor(lengths, device=device)[:, None] + columns
-        self._reach = max(step.lengths[row] + step.sizes[row] for row in rows)
-        self._hidden: dict[int | None, torch.Tensor] = {}
+        self.tokens = self._index[self._real]
 
-    def attend(
-        self, out: torch.Tensor, queries: torch.Tensor, layer: int, held: KeyValue, how: How
-    ) -> None:
+    def attend(self, queries: torch.Tensor, layer: int, held: KeyValue, how: How) -> torch.Tensor:
+        """The result for these rows' tokens. *Shape:* (tokens, heads, head)"""
         asked = queries[self._index].transpose(1, 2)  # (R, heads, U, D)
-        seen = [
-            torch.cat([shared.expand(self._count, -1, -1, -1), o[self._rows, :, : self._reach]], 2)
-            for shared, o in zip(self._prefix.layers[layer], held, strict=True)
-        ]  # keys and values, each (R, K, P + S, D)
-        found = attend(asked, seen[0], seen[1], ~self._hide(how.window), how)
-        out[self._index[self._real]] = found.transpose(1, 2)[self._real]
-
-    def _hide(self, window: int | None) -> torch.Tensor:
-        """What a token may not see. *Shape:* (1 or R, 1, U, P + S)"""
-        if window not in self._hidden:
-            unseen = _unseen(self._places, self._prefix.length, self._reach, window)
-            self._hidden[window] = unseen.view(-1, 1, *unseen.shape[-2:])
-        return self._hidden[window]
-
-
-def _unseen(places: torch.Tensor, prefix: int, reach: int, window: int | None) -> torch.Tensor:
-    """What queries at these own positions may not see. *Shape:* (*places, prefix + reach)"""
-    keys = torch.arange(-prefix, reach, device=places.device)
-    back = places[..., None] - keys
-    return (back < 0) if window is None else (back < 0) | (back >= window)
+        keys, values = (
+            torch.cat([p.expand(self._count, -1, -1, -1), o[self._rows, :, : self._max_kv_len]], 2)
+            for p, o in zip(self._prefix.layers[layer], held, strict=True)
+        )  # each (R, K, P + S, D)
+        found = attend(asked, keys, values, ~self._masked(how.window), how)
+        return found.transpose(1, 2)[self._real]
 
 
 # What a model's layers call -----------------------------------------------------------------------
@@ -244,14 +231,18 @@ def _packed_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    step: Step,
+    step: PackedStep,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one layer over a step. *Shapes:* (1, heads, tokens, head) in, heads third out"""
+    """Attention of one layer over a step; what it is given and gives is transformers' own matter.
+
+    *Shapes:* query, key and value (1, heads, tokens, head); the result (1, tokens, heads, head).
+    Raises NotImplementedError for attention sinks.
+    """
     if s_aux is not None:
         raise NotImplementedError("attention sinks")
     states = [each[0].transpose(0, 1) for each in (query, key, value)]

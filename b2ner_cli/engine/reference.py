@@ -14,16 +14,15 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from b2ner_cli.core.engine import Completion, Prompt
-from b2ner_cli.engine.detokenizer import Speller, identity
-from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, Progress
-from b2ner_cli.errors import B2nerError
+from b2ner_cli.engine.grammar import GrammarState
+from b2ner_cli.engine.model_engine import ModelEngine, too_large
 from b2ner_cli.models.device_errors import failing_clearly, is_out_of_memory
 from b2ner_cli.models.loading import Backbone
 
 log = logging.getLogger("b2ner")
 
 
-class PlainEngine:
+class PlainEngine(ModelEngine):
     """Left-padded batches of `rows` prompts in the order given, answered by `generate`."""
 
     name = "plain"
@@ -37,10 +36,7 @@ class PlainEngine:
         constrain: bool = False,
         rows: int = 4,
     ) -> None:
-        self.backbone = backbone
-        self.max_answer = max_answer
-        self.identity = identity(self.name, backbone, constrain)
-        self.context = backbone.context
+        super().__init__(backbone, max_answer, constrain)
         self.batch_tokens = batch_tokens or 512 * rows
         self.rows = max(1, batch_tokens // 512) if batch_tokens else rows
         self.notes = (f"engine plain: generate in batches of {self.rows}",)
@@ -48,31 +44,22 @@ class PlainEngine:
         self._model = copy.copy(backbone.model)
         self._model.generation_config = GenerationConfig()
         self._halved = False
-        self._speller = Speller(backbone.tokenizer)
-        self._grammars = Grammars(backbone.tokenizer) if constrain else None
-
-    def count(self, text: str) -> int:
-        """Number of tokens of a text."""
-        return self.backbone.tokenizer.count(text)
 
     def generate(
         self, prompts: Sequence[Prompt], answered: Collection[int] = ()
     ) -> Iterator[tuple[int, Completion]]:
         """Answer prompts greedily; yields (index, completion) in order.
 
-        A batch whose indices are all in `answered` is left out.
+        A batch whose indices are all in `answered` is left out. Raises B2nerError when one prompt
+        does not fit into memory, or the device fails.
         """
-        tokenizer = self.backbone.tokenizer
         for start in range(0, len(prompts), self.rows):
             batch = prompts[start : start + self.rows]
             if all(index in answered for index in range(start, start + len(batch))):
                 continue
-            prefixes = tokenizer.encode([prompt.prefix for prompt in batch])
-            owns = tokenizer.encode([prompt.own for prompt in batch], continued=True)
-            ids = [[*tokenizer.bos, *p, *o] for p, o in zip(prefixes, owns, strict=True)]
-            longest = max(map(len, ids))
+            ids = [[*prefix, *own] for prefix, own in self._encode(batch)]
             # Near the end of the context each prompt has room of its own, so it is asked alone.
-            together = longest + self.max_answer <= self.context
+            together = max(map(len, ids)) + self.max_answer <= self.context
             rows = list(zip(ids, batch, strict=True))
             with failing_clearly(self.backbone.device, f"with {len(rows)} answers under way"):
                 parts = [self._in_memory(p) for p in ([rows] if together else [[r] for r in rows])]
@@ -86,10 +73,7 @@ class PlainEngine:
             if not is_out_of_memory(error):
                 raise
         if len(asked) == 1:
-            raise B2nerError(
-                f"out of memory for a single prompt of {len(asked[0][0])} tokens",
-                "use --device cpu, a smaller --max-answer, or --dtype bfloat16",
-            )
+            raise too_large(len(asked[0][0]))
         if not self._halved:
             self._halved = True
             log.warning("out of memory: batches that do not fit are answered by halves")
@@ -104,10 +88,8 @@ class PlainEngine:
         seen = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
         confidence = _Confidence()
         processors: list[LogitsProcessor] = [confidence]
-        answers: list[Progress] = []
-        if self._grammars is not None:
-            grammars = self._grammars
-            answers = [Progress(AnswerGrammar(grammars.of(p.labels), p.about)) for _, p in asked]
+        answers = [state for _, prompt in asked if (state := self._grammar(prompt)) is not None]
+        if answers:
             allow = _Allow(answers, width, tokenizer.eos)
             processors.insert(0, allow)
         output = self._model.generate(
@@ -132,7 +114,7 @@ class PlainEngine:
                 said = said[: answers[row].length]
             logprobs = [float(step[row]) for step in confidence.steps[: len(said)]]
             completions.append(
-                self._speller.completion(
+                self._detokenizer.completion(
                     said, logprobs, "eos" if ended else "length", len(ids[row])
                 )
             )
@@ -154,7 +136,7 @@ class _Confidence(LogitsProcessor):  # type: ignore[misc]
 class _Allow(LogitsProcessor):  # type: ignore[misc]
     """Leaves each row the tokens that its answer's grammar allows; after its end, the stop."""
 
-    def __init__(self, answers: list[Progress], width: int, stop: int) -> None:
+    def __init__(self, answers: list[GrammarState], width: int, stop: int) -> None:
         self._answers = answers
         self._width = width
         self._stop = stop

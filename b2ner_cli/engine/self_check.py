@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from b2ner_cli.engine import next_token
-from b2ner_cli.engine.kv_cache import Prefix, Slots, Step
+from b2ner_cli.engine.kv_cache import KVCache, PackedStep, Prefix
 from b2ner_cli.models import attention
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def _compare(engine: PackedEngine) -> str:
     owns = [rest[: _OWNS[0]], rest[_OWNS[0] : sum(_OWNS)]]
     more = rest[-2:]
     prefix: Prefix = engine.compute_prefix(shared)
-    slots = Slots()
-    slots.resize(len(owns), max(_OWNS) + 1, 0, prefix)
+    cache = KVCache()
+    cache.resize(len(owns), max(_OWNS) + 1, 0, prefix)
     prefixes = [prefix] * len(owns)
-    first = Step(slots, prefixes, [0, 0], list(_OWNS))
+    first = PackedStep(cache, prefixes, [0, 0], list(_OWNS))
     found = [engine.forward(owns[0] + owns[1], first)[first.last]]
-    second = Step(slots, prefixes, list(_OWNS), [1, 1])
+    second = PackedStep(cache, prefixes, list(_OWNS), [1, 1])
     found.append(engine.forward(more, second))
     if known := _known_trouble(engine, second):
         return known
@@ -70,7 +70,7 @@ def _compare(engine: PackedEngine) -> str:
     return ""
 
 
-def _known_trouble(engine: PackedEngine, step: Step) -> str:
+def _known_trouble(engine: PackedEngine, step: PackedStep) -> str:
     """What a few tokens do not show: frequencies that change with length, long windows."""
     config = engine.backbone.model.config.get_text_config()
     rotary = getattr(config, "rope_parameters", None) or {}

@@ -1,9 +1,9 @@
-"""Several devices at once: a process each, answering shares of the prompts one engine is asked.
+"""Several devices at once: a process each, answering shards of the prompts one engine is asked.
 
-    prompts -> sorted -> shares -> whichever process is free -> answers, as they come in
+    prompts -> sorted -> shards -> whichever process is free -> answers, as they come in
 
-Is told how a process makes the engine of its device, and knows no model. Shares are cut from the
-prompts alone, before any is asked, and a process answers a share apart from all others: on
+Is told how a process makes the engine of its device, and knows no model. Shards are cut from the
+prompts alone, before any is asked, and a process answers a shard apart from all others: on
 devices of one kind it makes no difference which of them takes it, not even in the last bits.
 
 A process listens to its pipe alone and leaves when that is closed, so it outlives nobody.
@@ -35,18 +35,18 @@ log = logging.getLogger("b2ner")
 Make = Callable[[str], Engine]  # an engine of the device of that name; goes through pickle
 
 _ANSWER = 100  # characters that an answer is as much work as
-_ROW = 256  # tokens of a process's batch for each prompt of the smallest share: half a batch
+_ROW = 256  # tokens of a process's batch for each prompt of the smallest shard: half a batch
 _EVERY = 0.1  # seconds between two messages with answers: each costs both sides some time
 _RESUME = "what was written is kept: the same command with --resume goes on"
 
 
-# Shares -------------------------------------------------------------------------------------------
+# Shards -------------------------------------------------------------------------------------------
 
 
-def shares(prompts: Sequence[Prompt], workers: int, least: int) -> list[list[int]]:
-    """Cut prompts, by their indices, into shares for a number of workers.
+def shards(prompts: Sequence[Prompt], workers: int, least: int) -> list[list[int]]:
+    """Cut prompts, by their indices, into shards for a number of workers.
 
-    Prompts that begin alike stand together, the longest of them first. The first shares are
+    Prompts that begin alike stand together, the longest of them first. The first shards are
     large, for full batches, the last ones small, so that all workers end at about the same time;
     but none is less work than `least` prompts are on average, unless some worker had nothing.
     """
@@ -54,15 +54,15 @@ def shares(prompts: Sequence[Prompt], workers: int, least: int) -> list[list[int
     left = sum(_work(prompt) for prompt in prompts)
     smallest = min(left / workers, left * least / max(1, len(prompts)))
     cut: list[list[int]] = []
-    share, size = list[int](), 0
+    shard, size = list[int](), 0
     for index in order:
-        share.append(index)
+        shard.append(index)
         size += _work(prompts[index])
         if size >= max(smallest, left / (2 * workers)):
-            cut.append(share)
+            cut.append(shard)
             left -= size
-            share, size = [], 0
-    return [*cut, share] if share else cut
+            shard, size = [], 0
+    return [*cut, shard] if shard else cut
 
 
 def _work(prompt: Prompt) -> int:
@@ -73,7 +73,7 @@ def _work(prompt: Prompt) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
+class _Shard:
     """What a worker is asked; answers bear its number."""
 
     number: int
@@ -93,7 +93,7 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Some answers to a share by their places in it; `last` if there are no more."""
+    """Some answers to a shard by their places in it; `last` if there are no more."""
 
     number: int
     answers: list[tuple[int, Completion]]
@@ -101,7 +101,7 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _LogLine:
     """A message of a worker's log."""
 
     level: int
@@ -113,7 +113,7 @@ class _Said:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A process and the pipe to it; `pending` counts the shares it has."""
+    """A process and the pipe to it; `pending` counts the shards it has."""
 
     name: str
     process: Any
@@ -121,9 +121,9 @@ class _Worker:
     pending: int = 0
     ready: _Ready | None = None
 
-    def send(self, share: _Share) -> None:
+    def send(self, shard: _Shard) -> None:
         try:
-            self.pipe.send(share)
+            self.pipe.send(shard)
         except OSError:
             raise self.lost() from None
         self.pending += 1
@@ -153,14 +153,14 @@ class _Worker:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A call of `generate`: shares no worker has yet, how many some have, answers that are in."""
+    """A call of `generate`: shards no worker has yet, how many some have, answers that are in."""
 
     waiting: deque[list[int]]
     out: int = 0
     arrived: list[tuple[int, Completion]] = field(default_factory=list)
 
 
-class Several:
+class WorkerPool:
     """An engine that hands what it is asked to processes with engines of their own."""
 
     def __init__(
@@ -173,7 +173,7 @@ class Several:
         self._least = max(1, each.batch_tokens // _ROW)
         self._count = count
         self._workers = list(workers)
-        self._shares = 0
+        self._shards = 0
         self._out: dict[int, tuple[_Call, list[int]]] = {}
 
     def count(self, text: str) -> int:
@@ -185,12 +185,12 @@ class Several:
     ) -> Iterator[tuple[int, Completion]]:
         """Answer prompts greedily; yields (index, completion) as they come in.
 
-        A share whose indices are all in `answered` is left out. Raises B2nerError when a process
+        A shard whose indices are all in `answered` is left out. Raises B2nerError when a process
         fails or is gone; all others are stopped then.
         """
         known = frozenset(answered)
-        cut = shares(prompts, max(1, len(self._workers)), self._least)
-        call = _Call(deque(share for share in cut if not known.issuperset(share)))
+        cut = shards(prompts, max(1, len(self._workers)), self._least)
+        call = _Call(deque(shard for shard in cut if not known.issuperset(shard)))
         while call.waiting or call.out or call.arrived:
             try:
                 self._hand_out(call, prompts, known)
@@ -209,20 +209,20 @@ class Several:
             worker.stop()
 
     def _hand_out(self, call: _Call, prompts: Sequence[Prompt], known: frozenset[int]) -> None:
-        """Give shares to the workers that have the fewest."""
+        """Give shards to the workers that have the fewest."""
         if not self._workers:
             raise B2nerError("the processes that answer are stopped", "load the model again")
         while call.waiting:
             worker = min(self._workers, key=lambda each: each.pending)
-            # A second share ahead, as we may be busy when the first is done; but the last ones go
+            # A second shard ahead, as we may be busy when the first is done; but the last ones go
             # to whoever is free first.
             if worker.pending >= (2 if len(call.waiting) > len(self._workers) else 1):
                 return
-            share = call.waiting.popleft()
-            places = frozenset(place for place, index in enumerate(share) if index in known)
-            self._shares += 1
-            worker.send(_Share(self._shares, [prompts[index] for index in share], places))
-            self._out[self._shares] = (call, share)
+            shard = call.waiting.popleft()
+            places = frozenset(place for place, index in enumerate(shard) if index in known)
+            self._shards += 1
+            worker.send(_Shard(self._shards, [prompts[index] for index in shard], places))
+            self._out[self._shards] = (call, shard)
             call.out += 1
 
     def _listen(self) -> None:
@@ -232,19 +232,19 @@ class Several:
             worker = workers[pipe]  # type: ignore[index]  # of what was waited for
             match worker.receive():
                 case _Answers(number, answers, last):
-                    call, share = self._out[number]
-                    call.arrived += [(share[place], answer) for place, answer in answers]
+                    call, shard = self._out[number]
+                    call.arrived += [(shard[place], answer) for place, answer in answers]
                     if last:
                         del self._out[number]
                         call.out -= 1
                         worker.pending -= 1
-                case _Said(level, message):
+                case _LogLine(level, message):
                     log.log(level, "%s: %s", worker.name, message)
                 case B2nerError() as error:
                     raise type(error)(f"process {worker.name}: {error.message}", error.hint)
 
 
-def start(devices: Sequence[str], make: Make, count: Callable[[str], int]) -> Several:
+def start(devices: Sequence[str], make: Make, count: Callable[[str], int]) -> WorkerPool:
     """Start a process for each device, have it make its engine, and give the engine of all.
 
     `count` counts tokens as the engines do. Raises what `make` does; B2nerError if a process ends,
@@ -256,7 +256,7 @@ def start(devices: Sequence[str], make: Make, count: Callable[[str], int]) -> Se
             for number, device in enumerate(devices, 1):
                 name = f"{number} of {len(devices)}, {device}"
                 workers.append(_start(name, device, make))
-        return Several(workers, _get_ready(workers), count)
+        return WorkerPool(workers, _get_ready(workers), count)
     except BaseException:
         for worker in workers:
             worker.stop()
@@ -291,14 +291,14 @@ def _without_interrupts() -> Iterator[None]:
 
 def _get_ready(workers: Sequence[_Worker]) -> _Ready:
     """Wait until all have their engines; what all say meanwhile is passed on once."""
-    said: dict[_Said, list[str]] = {}
+    said: dict[_LogLine, list[str]] = {}
     while missing := {worker.pipe: worker for worker in workers if worker.ready is None}:
         for pipe in wait(list(missing)):
             worker = missing[pipe]  # type: ignore[index]  # of what was waited for
             match worker.receive():
                 case _Ready() as ready:
                     worker.ready = ready
-                case _Said() as line:
+                case _LogLine() as line:
                     said.setdefault(line, []).append(worker.name)
                 case B2nerError() as error:
                     raise error
@@ -320,10 +320,10 @@ def _get_ready(workers: Sequence[_Worker]) -> _Ready:
 
 
 def _serve(device: str, make: Make, pipe: Connection, level: int) -> None:
-    """Make an engine and answer shares with it, in a process of its own."""
+    """Make an engine and answer shards with it, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks sees to it
     os.dup2(2, 1)  # stdout is its alone
-    asked: queue.SimpleQueue[_Share] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[_Shard] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, asked), daemon=True).start()
     log.addHandler(_ToPipe(pipe))
     log.setLevel(level)
@@ -343,7 +343,7 @@ def _serve(device: str, make: Make, pipe: Connection, level: int) -> None:
         _send(pipe, B2nerError(what, _RESUME))
 
 
-def _receive(pipe: Connection, asked: queue.SimpleQueue[_Share]) -> None:
+def _receive(pipe: Connection, asked: queue.SimpleQueue[_Shard]) -> None:
     """Take in what is asked, at once and always, so that the one who asks never waits."""
     while True:
         try:
@@ -352,17 +352,17 @@ def _receive(pipe: Connection, asked: queue.SimpleQueue[_Share]) -> None:
             os._exit(0)  # the one who asks is gone, and nobody wants an answer
 
 
-def _answer(engine: Engine, share: _Share, pipe: Connection) -> None:
+def _answer(engine: Engine, shard: _Shard, pipe: Connection) -> None:
     answers, sent = list[tuple[int, Completion]](), time.monotonic()
-    for answer in engine.generate(share.prompts, share.answered):
+    for answer in engine.generate(shard.prompts, shard.answered):
         answers.append(answer)
         if time.monotonic() - sent > _EVERY:
-            _send(pipe, _Answers(share.number, answers, last=False))
+            _send(pipe, _Answers(shard.number, answers, last=False))
             answers, sent = [], time.monotonic()
-    _send(pipe, _Answers(share.number, answers, last=True))
+    _send(pipe, _Answers(shard.number, answers, last=True))
 
 
-def _send(pipe: Connection, message: _Ready | _Answers | _Said | B2nerError) -> None:
+def _send(pipe: Connection, message: _Ready | _Answers | _LogLine | B2nerError) -> None:
     try:
         pipe.send(message)
     except OSError:
@@ -375,4 +375,4 @@ class _ToPipe(logging.Handler):
         self._pipe = pipe
 
     def emit(self, record: logging.LogRecord) -> None:
-        _send(self._pipe, _Said(record.levelno, record.getMessage()))
+        _send(self._pipe, _LogLine(record.levelno, record.getMessage()))

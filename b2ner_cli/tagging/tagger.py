@@ -69,7 +69,7 @@ class Tagger:
             opened = one = _open(replace(settings, device=where.value), task)
             adapter = one.backbone.source.adapter
         else:
-            opened, adapter = _open_several(settings, task, devices, where.reason)
+            opened, adapter = _open_pool(settings, task, devices, where.reason)
         if options.chunk_tokens is None:
             chosen = chunk_tokens(adapter)
             log.info(chosen.reason)
@@ -84,7 +84,7 @@ class Tagger:
 
     def close(self) -> None:
         """Stop the processes of an engine on several devices; of others there is nothing to do."""
-        if isinstance(self.engine, workers.Several):
+        if isinstance(self.engine, workers.WorkerPool):
             self.engine.close()
 
     def tag(self, documents: Iterable[str | Document]) -> Iterator[Result]:
@@ -120,9 +120,9 @@ def _open(settings: Settings, task: Task) -> PackedEngine | PlainEngine:
     return opened
 
 
-def _open_several(
+def _open_pool(
     settings: Settings, task: Task, devices: Sequence[str], reason: str
-) -> tuple[workers.Several, Path | None]:
+) -> tuple[workers.WorkerPool, Path | None]:
     """Give an engine over a process a device, and the adapter of all; no model is loaded here."""
     placement.check(settings.device_map, settings.load_in, settings.device)
     source = locate(settings.model, settings.adapter, settings.revision)

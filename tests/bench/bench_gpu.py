@@ -147,8 +147,8 @@ def main():
         "matmul_peak_tflops": most / 1e12,
         "share_of_peak": rate["fast"] * flops / most,
         "tokens": {"prefix": options.prefix, "own": options.own, "answer": options.answer},
-        "rows": fast.most_rows,
-        "tokens_a_step": fast.step_tokens,
+        "rows": fast.limits.sequences,
+        "tokens_a_step": fast.limits.step_tokens,
     }
     print(json.dumps(report, indent=2) if options.json else "\n".join(
         f"{name}: {value}" for name, value in report.items()

@@ -107,7 +107,7 @@ def one(loaded, options, documents):
         PackedEngine(loaded, **make),
         PackedEngine(loaded, **make),
     )
-    stepwise.spare_tokens = 0
+    stepwise.draft_budget = 0
     asked = ask(MANY[:10], documents[: max(1, options.documents // 4)])
     spent, said = in_turns(
         {

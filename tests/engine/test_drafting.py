@@ -1,9 +1,11 @@
 """Guesses come from the document and from answers before; the model's word is what counts."""
 
+from dataclasses import replace
+
 import pytest
 
 from b2ner_cli.engine import PackedEngine
-from b2ner_cli.engine.drafting import LONGEST, Drafter
+from b2ner_cli.engine.drafting import MAX_DRAFT, Drafter
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models import loading as backbones
 from b2ner_cli.prompts.rendering import render
@@ -40,7 +42,7 @@ def test_what_followed_in_answers_before_is_remembered():
     assert drafter.guess([], [2, 3], 9) == [5]  # the last answer that had it
     assert drafter.guess([], [6, 7, 8, 6, 7], 9) == [8, 6, 7]  # earlier in the answer itself
     drafter.learn(range(100))
-    assert len(drafter.guess([], [50, 51], 99)) == LONGEST
+    assert len(drafter.guess([], [50, 51], 99)) == MAX_DRAFT
 
 
 def test_guessing_stops_for_a_while_where_it_is_never_right():
@@ -59,7 +61,7 @@ def test_right_guesses_save_steps(loaded):
 
     def steps(spare):
         engine = PackedEngine(loaded, max_answer=60)
-        engine.spare_tokens, engine.most_rows = spare, 1
+        engine.draft_budget, engine.limits = spare, replace(engine.limits, sequences=1)
         count, original = [], engine.forward
         engine.forward = lambda tokens, step: count.append(len(tokens)) or original(tokens, step)
         said = dict(engine.generate(asked))

@@ -15,8 +15,9 @@ from tokenizers import decoders, models, normalizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from b2ner_cli.core.engine import Prompt
-from b2ner_cli.engine import PackedEngine, PlainEngine, detokenizer, open_engine
-from b2ner_cli.engine.detokenizer import Speller, identity
+from b2ner_cli.engine import PackedEngine, PlainEngine, model_engine, open_engine
+from b2ner_cli.engine.detokenizer import Detokenizer
+from b2ner_cli.engine.model_engine import identity
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models import attention
@@ -137,7 +138,7 @@ def test_kernels_may_give_their_results_in_any_order_in_memory(load, monkeypatch
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_plain_engine_says_what_generate_says(load, alone, architecture):
     loaded = load(architecture)
-    speller = Speller(loaded.tokenizer)
+    speller = Detokenizer(loaded.tokenizer)
     for prompt, completion in zip(prompts()[:6], alone(architecture), strict=False):
         tokens, logprobs = generate_alone(loaded, prompt, 24)
         expected = speller.completion(
@@ -225,10 +226,11 @@ def test_an_engine_leaves_the_model_to_others_while_it_answers(load, alone, arch
     engine, others = kind(loaded, max_answer=24), [PlainEngine(loaded, max_answer=24, rows=1)]
     others.append(PackedEngine(loaded, max_answer=24))
     settings = loaded.model.generation_config
-    meanwhile = []
+    calls, meanwhile = [], []
 
     def use(*_):
-        if not meanwhile:
+        calls.append(None)
+        if len(calls) == 9:  # the first ones are those of prefixes
             meanwhile.append(loaded.model.generation_config)
             meanwhile.extend(answers(other, prompts()[:2]) for other in others)
 
@@ -331,7 +333,7 @@ def watched(engine):
     def forward(tokens, step):
         new = step.lengths.count(0)
         going = len(step.lengths) - new
-        steps.append((going, new, len(tokens), step.slots.rows * step.slots.positions))
+        steps.append((going, new, len(tokens), step.cache.rows * step.cache.positions))
         return original(tokens, step)
 
     engine.forward = forward
@@ -340,7 +342,7 @@ def watched(engine):
 
 def test_a_finished_row_is_replaced_at_once_and_nothing_is_padded(load):
     engine = PackedEngine(load("llama"), max_answer=24)
-    engine.most_rows, engine.step_tokens = 4, 400
+    engine.limits = dataclasses.replace(engine.limits, sequences=4, step_tokens=400)
     steps = watched(engine)
     list(engine.generate(prompts()))
     assert max(going + new for going, new, *_ in steps) == 4
@@ -356,7 +358,7 @@ def test_a_finished_row_is_replaced_at_once_and_nothing_is_padded(load):
 
 def test_steps_and_store_keep_to_their_limits(load):
     engine = PackedEngine(load("llama"), max_answer=24, batch_tokens=1000)
-    engine.step_tokens = 90
+    engine.limits = dataclasses.replace(engine.limits, step_tokens=90)
     steps = watched(engine)
     list(engine.generate(prompts()))
     for going, new, tokens, held in steps:
@@ -377,7 +379,7 @@ def test_answers_never_depend_on_rows_steps_or_order(
     load, alone, architecture, rows, step_tokens, batch_tokens, order
 ):
     engine = PackedEngine(load(architecture), max_answer=24, batch_tokens=batch_tokens)
-    engine.most_rows, engine.step_tokens = rows, step_tokens
+    engine.limits = dataclasses.replace(engine.limits, sequences=rows, step_tokens=step_tokens)
     asked = prompts()
     found = answers(engine, [asked[place] for place in order])
     same(found, [alone(architecture)[place] for place in order])
@@ -459,13 +461,13 @@ def test_when_memory_runs_out_rows_are_halved_and_nothing_is_lost(load, alone, c
     original, failures = getattr(engine, where), []
 
     def too_small(*arguments):
-        if engine.most_rows > 4:
+        if engine.limits.sequences > 4:
             failures.append(arguments)
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(*arguments)
 
     if where == "_prefix":  # nothing is under way yet: a single prompt counts
-        engine.most_rows, count = 8, iter(range(99))
+        engine.limits, count = dataclasses.replace(engine.limits, sequences=8), iter(range(99))
 
         def too_small(ids):
             if next(count) == 5:
@@ -529,7 +531,9 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(load, monkeypatch):
 
 def spell(tokenizer, text):
     ids = tokenizer.encode([text])[0]
-    return ids, Speller(tokenizer).completion(ids, [-float(i) for i in range(len(ids))], "eos", 0)
+    return ids, Detokenizer(tokenizer).completion(
+        ids, [-float(i) for i in range(len(ids))], "eos", 0
+    )
 
 
 TEXTS = [" person: Ann", "person", " 😀", "a😀b; 北京 x", "👩‍👩‍👧 ok", " ", "\n\nx  y", "é́"]
@@ -585,7 +589,7 @@ def _fallback_tokenizer():
 def test_an_answer_cut_inside_a_character_is_still_text(load):
     tokenizer = load("llama").tokenizer
     ids = tokenizer.encode(["a😀"])[0]
-    completion = Speller(tokenizer).completion(ids[:-1], [0.0] * (len(ids) - 1), "length", 0)
+    completion = Detokenizer(tokenizer).completion(ids[:-1], [0.0] * (len(ids) - 1), "length", 0)
     assert completion.text.encode()
     assert completion.ends[-1] == len(completion.text)
 
@@ -625,7 +629,7 @@ def test_answers_of_an_earlier_version_are_not_taken_for_those_of_today(
     load, monkeypatch, constrain, name, counts
 ):
     before = identity("fast", load("llama"), constrain)
-    monkeypatch.setattr(detokenizer, name, getattr(detokenizer, name) + 1)
+    monkeypatch.setattr(model_engine, name, getattr(model_engine, name) + 1)
     assert (identity("fast", load("llama"), constrain) != before) == counts
 
 

@@ -65,7 +65,7 @@ def test_whatever_the_fast_engine_raises_generate_answers(
     loaded, monkeypatch, caplog, error, where
 ):
     if where == "made":
-        spoil(monkeypatch, packed, "_choose_batch_tokens", error)
+        spoil(monkeypatch, packed, "choose_batch_tokens", error)
     else:
         spoil(monkeypatch, PackedEngine, "forward", error)
     with caplog.at_level(logging.INFO, "b2ner"):
@@ -89,7 +89,7 @@ def test_a_configuration_may_say_strange_things(loaded, monkeypatch, more):
     assert len(list(engine.generate(asked(2)))) == 2
 
 
-@pytest.mark.parametrize("name", ["_choose_batch_tokens", "forward"])
+@pytest.mark.parametrize("name", ["choose_batch_tokens", "forward"])
 def test_a_device_that_fails_when_tried_out_is_no_odd_model(loaded, monkeypatch, name):
     holder = PackedEngine if name == "forward" else packed
     spoil(monkeypatch, holder, name, RuntimeError("CUDA error: no device\nCompile with ..."))
@@ -167,7 +167,7 @@ def test_a_device_that_fails_in_a_step(loaded, monkeypatch, kind, error):
     body, at = (engine, "forward") if kind is PackedEngine else (engine._model, "generate")
     spoil(monkeypatch, body, at, error, at=33 if kind is PackedEngine else 2)
     if kind is PackedEngine:
-        engine.most_rows = 4
+        engine.limits = dataclasses.replace(engine.limits, sequences=4)
     found = {}
     with pytest.raises(B2nerError) as caught:
         for index, completion in engine.generate(asked(9)):

@@ -11,7 +11,7 @@ from tokenizers import decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from b2ner_cli.engine import PackedEngine, PlainEngine
-from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, LabelGrammar, Progress, Vocabulary
+from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, GrammarState, LabelGrammar, Vocabulary
 from b2ner_cli.errors import ModelError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models import loading as backbones
@@ -79,7 +79,7 @@ def spell(vocab, said):
 def follow(kind, answer, labels=LABELS, text=TEXT):
     """Whether the grammar lets an answer be said to its end, and how many tokens are kept."""
     vocab = vocabulary(kind)
-    progress = Progress(AnswerGrammar(LabelGrammar(vocab, labels), text))
+    progress = GrammarState(AnswerGrammar(LabelGrammar(vocab, labels), text))
     tokens = spell(vocab, answer.encode())
     for token in tokens:
         if token not in progress.allowed():
@@ -155,7 +155,7 @@ def test_of_a_text_without_words_only_nothing_can_be_said(text):
 
 def test_tokens_that_close_a_pair_are_allowed_where_their_beginning_ends_the_surface():
     vocab = vocabulary("sentencepiece")
-    progress = Progress(AnswerGrammar(LabelGrammar(vocab, LABELS), TEXT))
+    progress = GrammarState(AnswerGrammar(LabelGrammar(vocab, LABELS), TEXT))
     for token in spell(vocab, b" person: (Lee"):
         progress.ends(token)
     closing = vocab.ids[b");"]
@@ -173,7 +173,7 @@ def test_whatever_is_chosen_there_is_a_next_token_and_the_answer_is_grounded(kin
     vocab = vocabulary(kind)
     text = text.encode("utf-8", "replace").decode()
     grammar = AnswerGrammar(LabelGrammar(vocab, LABELS), text)
-    progress, said, ended = Progress(grammar), [], False
+    progress, said, ended = GrammarState(grammar), [], False
     for choice in choices:
         allowed = sorted(progress.allowed())
         assert allowed
@@ -244,11 +244,11 @@ def test_a_label_that_cannot_be_spelled_is_not_begun():
     core.decoder = decoders.Fuse()
     hf = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
     vocab = Vocabulary.of(Tokenizer(hf, (0,), 1, (1,), 1))
-    said = Progress(AnswerGrammar(LabelGrammar(vocab, ("p", "pq")), "pp"))
+    said = GrammarState(AnswerGrammar(LabelGrammar(vocab, ("p", "pq")), "pp"))
     for token in spell(vocab, b" p"):
         said.ends(token)
     assert set(said.allowed()) == {vocab.ids[b":"]}
-    only = Progress(AnswerGrammar(LabelGrammar(vocab, ("pq",)), "pp"))
+    only = GrammarState(AnswerGrammar(LabelGrammar(vocab, ("pq",)), "pp"))
     only.ends(vocab.ids[b" "])
     assert set(only.allowed()) == {vocab.ids[b"N"]}  # None is all that can be said
 
@@ -256,7 +256,7 @@ def test_a_label_that_cannot_be_spelled_is_not_begun():
 def test_every_end_that_a_model_has_may_end_an_answer():
     hf = tiny_tokenizer()
     vocab = Vocabulary.of(Tokenizer(hf, (1,), 2, (2, 300), 0))
-    said = Progress(AnswerGrammar(LabelGrammar(vocab, LABELS), TEXT))
+    said = GrammarState(AnswerGrammar(LabelGrammar(vocab, LABELS), TEXT))
     for token in spell(vocab, b" person: Ann"):
         said.ends(token)
     assert {2, 300} <= set(said.allowed())

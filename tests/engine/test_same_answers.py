@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli.engine import PackedEngine, PlainEngine, packed
+from b2ner_cli.engine import PackedEngine, PlainEngine, batch
 from b2ner_cli.engine import reference as plain
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models import loading as backbones
@@ -137,13 +137,15 @@ def answers(loaded, asked, way, wanted):
     engine = PackedEngine(
         loaded, max_answer=asked.longest, batch_tokens=way.batch_tokens, constrain=asked.constrain
     )
-    engine.step_tokens, engine.most_rows = way.step_tokens, way.rows
-    engine.spare_tokens = way.drafted
+    engine.limits = dataclasses.replace(
+        engine.limits, step_tokens=way.step_tokens, sequences=way.rows
+    )
+    engine.draft_budget = way.drafted
     order = list(range(len(wanted)))
     random.Random(way.order).shuffle(order)
     known = set(range(way.known))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "_GROWTH", way.growth)
+        patch.setattr(batch, "_GROWTH", way.growth)
         found = dict(engine.generate([wanted[place] for place in order], known))
     assert set(range(len(wanted))) - known <= found.keys() <= set(range(len(wanted)))
     return {order[place]: completion for place, completion in found.items()}

@@ -1,4 +1,4 @@
-"""Several processes answer what one engine would, in shares that depend on nothing but the prompts.
+"""Several processes answer what one engine would, in shards that depend on nothing but the prompts.
 
 Most tests have processes with scripted engines, the last ones with models.
 """
@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2ner_cli.core.engine import Prompt
-from b2ner_cli.engine import workers as several
+from b2ner_cli.engine import workers
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts.rendering import render
 from tests.scripted import KillAt, ScriptedEngine, Shell, numbered
 
-# Shares -------------------------------------------------------------------------------------------
+# Shards -------------------------------------------------------------------------------------------
 
 prompts_of_any_kind = st.lists(
     st.builds(Prompt, st.sampled_from(["a", "b"]), st.integers(0, 900).map("x".__mul__))
@@ -31,9 +31,9 @@ prompts_of_any_kind = st.lists(
 
 
 @given(prompts_of_any_kind, st.integers(1, 9), st.integers(1, 60))
-def test_each_prompt_is_in_one_share_alike_ones_together_longest_first(asked, workers, least):
-    cut = several.shares(asked, workers, least)
-    flat = [index for share in cut for index in share]
+def test_each_prompt_is_in_one_shard_alike_ones_together_longest_first(asked, count, least):
+    cut = workers.shards(asked, count, least)
+    flat = [index for shard in cut for index in shard]
     assert sorted(flat) == list(range(len(asked)))
     assert all(cut)
     keys = [(asked[index].prefix, -len(asked[index].own)) for index in flat]
@@ -41,21 +41,21 @@ def test_each_prompt_is_in_one_share_alike_ones_together_longest_first(asked, wo
 
 
 @given(st.integers(0, 700), st.integers(1, 9), st.integers(1, 60))
-def test_shares_get_smaller_and_none_is_idle_for_want_of_one(documents, workers, least):
-    cut = several.shares([Prompt("a", "x" * 50)] * documents, workers, least)
-    sizes = [len(share) for share in cut]
+def test_shards_get_smaller_and_none_is_idle_for_want_of_one(documents, count, least):
+    cut = workers.shards([Prompt("a", "x" * 50)] * documents, count, least)
+    sizes = [len(shard) for shard in cut]
     assert sizes == sorted(sizes, reverse=True)
-    assert max(sizes, default=0) <= -(-documents // workers)
-    assert all(size >= min(least, documents // workers) for size in sizes[:-1])
-    if documents >= 2 * workers * least:
-        assert sizes[0] == -(-documents // (2 * workers))
+    assert max(sizes, default=0) <= -(-documents // count)
+    assert all(size >= min(least, documents // count) for size in sizes[:-1])
+    if documents >= 2 * count * least:
+        assert sizes[0] == -(-documents // (2 * count))
         assert sizes[-1] <= least + 1
 
 
 def test_a_long_document_is_a_share_of_its_own():
     asked = [Prompt("a", "x" * size) for size in (10, 5000, 20, 30)]
-    assert several.shares(asked, 2, 100) == [[1], [3, 2, 0]]
-    assert several.shares([], 2, 100) == []
+    assert workers.shards(asked, 2, 100) == [[1], [3, 2, 0]]
+    assert workers.shards([], 2, 100) == []
 
 
 # Processes with scripted engines ------------------------------------------------------------------
@@ -83,7 +83,7 @@ def start():
     started = []
 
     def start(make=scripted, devices=("a", "b")):
-        started.append(several.start(devices, make, words))
+        started.append(workers.start(devices, make, words))
         return started[-1]
 
     yield start
@@ -136,10 +136,10 @@ def test_it_is_the_engine_that_each_of_them_is_with_room_for_all(start):
     assert engine.count("two words") == 2
 
 
-def test_shares_that_are_answered_are_left_out_and_others_asked_as_before(start):
+def test_shards_that_are_answered_are_left_out_and_others_asked_as_before(start):
     engine, prompts = start(), asked(90)
     whole = dict(engine.generate(prompts))
-    cut = several.shares(prompts, 2, 6144 // 256)
+    cut = workers.shards(prompts, 2, 6144 // 256)
     assert len(cut) > 2
     known = {*cut[0], cut[1][0], *cut[-1]}
     rest = dict(engine.generate(prompts, known))
@@ -185,7 +185,7 @@ def test_closing_ends_the_processes_and_nothing_can_be_asked(start):
 
 
 def test_processes_end_with_the_engine_that_nobody_closed(start):
-    pids = [process.pid for process in processes(several.start(("a", "b"), scripted, words))]
+    pids = [process.pid for process in processes(workers.start(("a", "b"), scripted, words))]
     wait_until(lambda: not any(map(alive, pids)))
 
 
@@ -290,7 +290,7 @@ def quick_start(tmp_path, monkeypatch):
     Shell(tmp_path)
     forkserver.ensure_running()  # here, where Ctrl-C is not kept from those that are started
     context = SimpleNamespace(get_context=lambda kind: Shell._context)
-    monkeypatch.setattr(several, "multiprocessing", context)
+    monkeypatch.setattr(workers, "multiprocessing", context)
 
 
 TEXTS = [f"Ann{i} met Bob in Rome . " + "Paris " * (i % 5) for i in range(40)]
@@ -311,7 +311,7 @@ def test_two_processes_say_what_one_device_says(tiny_llama, more, caplog, quick_
     alone = set(caplog.messages)
     caplog.clear()
     engine, found = tagged(tiny_llama, device="cpu,cpu", **more)
-    assert isinstance(engine, several.Several)
+    assert isinstance(engine, workers.WorkerPool)
     assert engine.identity == one.identity  # so the cache of one is that of the other
     assert engine.batch_tokens == 2 * one.batch_tokens
     assert [result.answers for result in found] == [result.answers for result in expected]
@@ -380,7 +380,7 @@ def stuck(count):
 
 def both(make=scripted):
     """An engine of two processes in the place of a model, for a shell."""
-    return functools.partial(several.start, ("a", "b"), make, words)
+    return functools.partial(workers.start, ("a", "b"), make, words)
 
 
 def slow_to_make(device):
