@@ -1,9 +1,13 @@
 """What the documentation says of the code, where it is made from that: it must be current."""
 
 import dataclasses
+import re
 
 import pytest
+import typer
 
+from b2ner_cli import docs
+from b2ner_cli.cli.app import app
 from b2ner_cli.errors import UsageError
 from b2ner_cli.training.recipes import RECIPES, Recipe
 from tests.tools import pages
@@ -35,6 +39,24 @@ def test_a_value_outside_the_range_that_the_table_names_is_refused(setting):
     value = type(setting.default)(OUTSIDE[setting.metadata["range"]])
     with pytest.raises(UsageError, match=f"^{setting.name} must"):
         read_recipe("default", None, [f"{setting.name}={value}"])
+
+
+def test_settings_and_options_that_pages_name_exist():
+    names = {each.name for each in pages.fields(Recipe)}
+    for page in docs.pages():
+        assert set(re.findall(r"--set ([a-z]\w*)=", page.text)) <= names, page.topic
+        commands = re.findall(r"^b2ner (\w+)( [a-z]+)?(?= |$)(.*)$", page.text, re.MULTILINE)
+        for command, below, rest in commands:
+            known = options(command, below.strip())
+            said = set(re.findall(r"(?<= )--[a-z][\w-]*", rest.partition(" | ")[0]))
+            assert said <= known, f"{page.topic}: b2ner {command}{below}{rest}"
+
+
+def options(name, below):
+    """The options of a command, or of one of a group of commands."""
+    command = typer.main.get_command(app).commands[name]
+    command = getattr(command, "commands", {}).get(below, command)
+    return {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
 
 
 def test_the_tree_has_every_module_and_folder():
