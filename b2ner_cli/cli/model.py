@@ -78,11 +78,8 @@ def convert(
     from b2ner_cli.models import convert as model_convert
 
     console.set_up_logging(quiet, 0)
-    done = model_convert.convert(
-        source, target, model=model, revision=revision, merged=merged, dtype=dtype, force=force,
-        layout=layout,
-    )  # fmt: skip
-    for line in done:
+    job = model_convert.Conversion(source, target, model, revision, merged, dtype, layout, force)
+    for line in model_convert.convert(job):
         console.note(line)
 
 

@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,55 +43,63 @@ _KNOWN_SETTINGS = (
 )  # fmt: skip
 
 
-def convert(
-    source: str,
-    target: Path,
-    *,
-    model: str | None = None,
-    revision: str | None = None,
-    merged: Path | None = None,
-    dtype: str = "auto",
-    force: bool = False,
-    layout: str = "llama",
-) -> list[str]:
-    """Write an adapter, or a model, of InternLM2 in Llama's layout; what was done, line by line.
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What is to be converted, and into what.
 
     `source` is an adapter, a released name or a model; `model` the adapter's base where it is not
     the one that the adapter names. `merged` is where base and adapter go as one model, in `dtype`,
     by default as the base is stored. With `layout` "internlm2" an adapter is written in the
-    original layout instead. Raises ModelError for what cannot be converted and OutputError for
-    what cannot be written.
+    original layout instead.
     """
-    if layout not in LAYOUTS:
-        raise UsageError(f"there is no layout {layout!r}", f"choose {' or '.join(LAYOUTS)}")
-    if merged is not None and layout != "llama":
-        raise UsageError(
-            f"--merged writes Llama's layout, not {layout}'s", "leave out one of the two"
-        )
-    for folder in (target, merged):
-        if folder is not None and folder.exists() and not force:
+
+    source: str
+    target: Path
+    model: str | None = None
+    revision: str | None = None
+    merged: Path | None = None
+    dtype: str = "auto"
+    layout: str = "llama"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise UsageError(
+                f"there is no layout {self.layout!r}", f"choose {' or '.join(LAYOUTS)}"
+            )
+        if self.merged is not None and self.layout != "llama":
+            raise UsageError(
+                f"--merged writes Llama's layout, not {self.layout}'s", "leave out one of the two"
+            )
+
+
+def convert(job: Conversion) -> list[str]:
+    """Write an adapter, or a model, of InternLM2 in another layout; what was done, line by line.
+
+    Raises ModelError for what cannot be converted and OutputError for what cannot be written.
+    """
+    for folder in (job.target, job.merged):
+        if folder is not None and folder.exists() and not job.force:
             raise OutputError(f"{folder} exists", "choose another place, or --force to replace it")
-    found = _locate(source, model, revision, weights=merged is not None)
+    found = _locate(job)
     kind = _object(found.directory / "config.json").get("model_type")
     if kind not in (internlm2.MODEL_TYPE, "llama"):
         raise ModelError(
             f"{found.name} is {kind}, not InternLM2: there is nothing to convert",
             "other engines read it, and adapters of it, as they are",
         )
-    if found.adapter is None:
-        if layout != "llama":
-            raise ModelError(
-                f"{source} is a model: only adapters are written in InternLM2's layout",
-                "give the folder of an adapter",
-            )
-        if merged is not None:
-            raise ModelError(f"{source} is a model: there is no adapter to merge", "drop --merged")
-        found = locate(found.name, "none", revision)
-        return [*found.reasons, write_model(found, target, dtype)]
-    done = [*found.reasons, write_adapter(found, target, layout)]
-    if merged is not None:
-        done.append(write_model(found, merged, dtype))
-    return done
+    if found.adapter is not None:
+        done = [*found.reasons, write_adapter(found, job.target, job.layout)]
+        return [*done, write_model(found, job.merged, job.dtype)] if job.merged else done
+    if job.layout != "llama":
+        raise ModelError(
+            f"{job.source} is a model: only adapters are written in InternLM2's layout",
+            "give the folder of an adapter",
+        )
+    if job.merged is not None:
+        raise ModelError(f"{job.source} is a model: there is no adapter to merge", "drop --merged")
+    found = locate(found.name, "none", job.revision)
+    return [*found.reasons, write_model(found, job.target, job.dtype)]
 
 
 def write_adapter(source: Source, target: Path, layout: str = "llama") -> str:
@@ -183,14 +192,14 @@ def _as_llama(network: Any, dtype: torch.dtype) -> Any:
     return llama
 
 
-def _locate(source: str, model: str | None, revision: str | None, *, weights: bool) -> Source:
+def _locate(job: Conversion) -> Source:
     """A source of either kind: an adapter and its base, or a model."""
-    path = Path(source)
+    path, weights = Path(job.source), job.merged is not None
     if path.is_dir() and not (path / "adapter_config.json").is_file():
-        return locate(source, "none", revision, weights=False)
-    if not path.is_dir() and "/" not in source:
-        return locate(source, None, revision, weights=weights)  # a released name
-    return locate(model, source, revision, weights=weights)
+        return locate(job.source, "none", job.revision, weights=False)
+    if not path.is_dir() and "/" not in job.source:
+        return locate(job.source, None, job.revision, weights=weights)  # a released name
+    return locate(job.model, job.source, job.revision, weights=weights)
 
 
 @contextmanager

@@ -172,45 +172,27 @@ class InternLM2ForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
     config_class = InternLM2Config
 
 
-class SplitGrouped(ConversionOps):  # type: ignore[misc]
-    """Loading: one fused tensor to q, k and v."""
+class GroupedRows(ConversionOps):  # type: ignore[misc]
+    """While a model is loaded, one fused tensor to q, k and v; while it is saved, the way back."""
+
+    def __init__(self, fuse: bool = False) -> None:
+        self.fuse = fuse
 
     def convert(
-        self,
-        input_dict: dict[str, Any],
-        source_patterns: list[str],
-        target_patterns: list[str],
-        config: Any,
-        **_: Any,
-    ) -> dict[str, torch.Tensor]:
-        (value,) = input_dict.values()
-        fused = value[0] if isinstance(value, list) else value
-        parts = split_rows(fused, Heads.of(config))
-        return dict(zip(target_patterns, parts, strict=True))
+        self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str],
+        **context: Any,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
+        """The tensors under the names of the other side; `context` holds the model's config."""
+        given = [input_dict[name] for name in source_patterns]
+        tensors = [each[0] if isinstance(each, list) else each for each in given]
+        heads = Heads.of(context["config"])
+        made = [fuse_rows(tensors, heads)] if self.fuse else split_rows(tensors[0], heads)
+        return dict(zip(target_patterns, made, strict=True))
 
     @property
     def reverse_op(self) -> ConversionOps:
-        return FuseGrouped()
-
-
-class FuseGrouped(ConversionOps):  # type: ignore[misc]
-    """Saving: q, k and v to one fused tensor."""
-
-    def convert(
-        self,
-        input_dict: dict[str, Any],
-        source_patterns: list[str],
-        target_patterns: list[str],
-        config: Any,
-        **_: Any,
-    ) -> dict[str, torch.Tensor]:
-        parts = [input_dict[name] for name in source_patterns]
-        tensors = [part[0] if isinstance(part, list) else part for part in parts]
-        return {target_patterns[0]: fuse_rows(tensors, Heads.of(config))}
-
-    @property
-    def reverse_op(self) -> ConversionOps:
-        return SplitGrouped()
+        """The way back."""
+        return GroupedRows(not self.fuse)
 
 
 @cache
@@ -223,7 +205,7 @@ def register() -> None:
         WeightRenaming(r"^model\.tok_embeddings\.", "model.embed_tokens."),
         WeightRenaming(r"^output\.", "lm_head."),
         WeightConverter(
-            rf"\.{re.escape(FUSED)}", [f".{part}" for part in PARTS], operations=[SplitGrouped()]
+            rf"\.{re.escape(FUSED)}", [f".{part}" for part in PARTS], operations=[GroupedRows()]
         ),
     ]
     register_checkpoint_conversion_mapping(MODEL_TYPE, transforms, overwrite=True)

@@ -40,7 +40,7 @@ def stock(model):
 
 
 def convert(source, target, **more):
-    return model_convert.convert(str(source), target, **more)
+    return model_convert.convert(model_convert.Conversion(str(source), target, **more))
 
 
 @pytest.mark.parametrize("model", ["adapter", "adapter_all"])

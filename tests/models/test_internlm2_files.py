@@ -153,7 +153,7 @@ def test_refused_before_any_document_is_read(shell, model):
     (shell.folder / "docs.jsonl").write_text("not a record\n")
     done = tag(shell, "--model", model)
     assert (done.code, done.out) == (2, "")
-    assert "is cut off" in done.err
+    assert "is damaged or cut off" in done.err
     assert "docs.jsonl" not in done.err
 
 
