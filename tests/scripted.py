@@ -159,7 +159,7 @@ class Shell:
             context.set_forkserver_preload(
                 [
                     "b2ner_cli.cli.app",
-                    "b2ner_cli.tagging.tagger",
+                    "b2ner_cli.tagging.opening",
                     "tests.scripted",
                     "transformers.generation",
                 ]

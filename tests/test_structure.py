@@ -81,4 +81,4 @@ def test_packages_without_a_model_import_nothing_heavy_at_once(package):
 
 
 # Modules of these packages that are imported only once a model is wanted.
-ALLOWED = {"b2ner_cli.datasets.pruning": {"torch"}, "b2ner_cli.tagging.tagger": {"torch"}}
+ALLOWED = {"b2ner_cli.datasets.pruning": {"torch"}, "b2ner_cli.tagging.opening": {"torch"}}

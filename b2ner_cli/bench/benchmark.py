@@ -28,7 +28,7 @@ from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models.loading import Backbone
 from b2ner_cli.prompts import rendering
 from b2ner_cli.tagging import loop
-from b2ner_cli.tagging.tagger import choose_decoding, chunk_tokens
+from b2ner_cli.tagging.opening import choose_decoding, chunk_tokens
 
 Engine = PackedEngine | PlainEngine
 

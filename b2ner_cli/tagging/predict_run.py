@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from b2ner_cli.core.document import BadRecord, Result
 from b2ner_cli.core.language import as_language
@@ -23,9 +22,7 @@ from b2ner_cli.prompts import rendering
 from b2ner_cli.tagging import loop, runs
 from b2ner_cli.tagging.planning import Planner
 from b2ner_cli.tagging.settings import Settings
-
-if TYPE_CHECKING:
-    from b2ner_cli.tagging.tagger import Tagger
+from b2ner_cli.tagging.tagger import Tagger
 
 
 @dataclass(frozen=True, slots=True)

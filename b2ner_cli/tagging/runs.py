@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from b2ner_cli import formats
 from b2ner_cli.core.document import BadRecord, Result
@@ -21,9 +21,7 @@ from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.planning import Options
 from b2ner_cli.tagging.settings import Settings
-
-if TYPE_CHECKING:
-    from b2ner_cli.tagging.tagger import Tagger
+from b2ner_cli.tagging.tagger import Tagger
 
 log = logging.getLogger("b2ner")
 
@@ -66,8 +64,6 @@ def load(
     Raises OutputError where the output was begun by a run that was asked something else, for
     which `more` is added to what labels and options say.
     """
-    from b2ner_cli.tagging.tagger import Tagger
-
     with ExitStack() as stack:
         answers = stack.enter_context(Cache.open(cache)) if cache else None
         tagger = stack.enter_context(Tagger.load(settings, labels, options=options, cache=answers))

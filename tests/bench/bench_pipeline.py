@@ -25,10 +25,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import nullcontext
 from itertools import islice, pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 from b2ner_cli import formats
 from b2ner_cli.cli import console
@@ -39,6 +37,7 @@ from b2ner_cli.tagging import loop, tag_run, windows
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.loop import Options
 from b2ner_cli.tagging.settings import Settings
+from b2ner_cli.tagging.tagger import Tagger
 
 LABELS = LabelSet(("person", "organization", "city", "movie title"))
 REQUIRED = 30_000  # documents a CPU-second
@@ -132,14 +131,8 @@ def whole(corpus, cache_path, output, marks=None):
 
     `marks` gets the CPU time at every so many documents as a window holds once it has grown.
     """
-    # The one thing replaced is the model: this module would import torch.
-    stub = ModuleType("b2ner_cli.tagging.tagger")
-    stub.Tagger = SimpleNamespace(
-        load=lambda *_, cache, **__: nullcontext(
-            SimpleNamespace(engine=Script(True), options=Options(), cache=cache)
-        )
-    )
-    sys.modules["b2ner_cli.tagging.tagger"] = stub
+    # The one thing replaced is the model.
+    Tagger.load = lambda _, labels, *, options, cache: Tagger(Script(True), labels, options, cache)
     job = tag_run.TagJob(
         documents=paced(formats.read([corpus]), marks), labels=LABELS,
         settings=Settings(), options=Options(),

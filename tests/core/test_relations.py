@@ -16,7 +16,7 @@ from b2ner_cli.formats.fields import RecordError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts.rendering import Form, answer
 from b2ner_cli.tagging.loop import Options, tag
-from b2ner_cli.tagging.tagger import choose_decoding
+from b2ner_cli.tagging.opening import choose_decoding
 from tests.scripted import ScriptedEngine, Shell
 
 TEXT = "Emma was written by Jane Austen of Steventon, Hampshire ."

@@ -8,8 +8,8 @@ import pytest
 from b2ner_cli import Tagger
 from b2ner_cli.errors import UsageError
 from b2ner_cli.tagging.loop import Options
+from b2ner_cli.tagging.opening import choose_decoding, chunk_tokens
 from b2ner_cli.tagging.settings import Settings
-from b2ner_cli.tagging.tagger import choose_decoding, chunk_tokens
 
 
 def adapter(folder, **said):
