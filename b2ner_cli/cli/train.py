@@ -26,7 +26,7 @@ from b2ner_cli.cli.options import (
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from b2ner_cli.training.run import TrainJob
+    from b2ner_cli.training.job import TrainJob
 
 EXAMPLES = "b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout"
 
@@ -112,22 +112,25 @@ def train(
     from b2ner_cli.datasets.task_configs import for_training
     from b2ner_cli.training import run
     from b2ner_cli.training.evaluation import EvalData
-    from b2ner_cli.training.recipes import Shown, read_recipe
+    from b2ner_cli.training.groups import FewShot
+    from b2ner_cli.training.job import Before, TrainJob
+    from b2ner_cli.training.recipes import read_recipe
 
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.set_up_logging(quiet, verbose)
-    before = run.Before.read(config)
+    run.keep_freed_memory()
+    before = Before.read(config)
     asked = [as_task(name) for name in task or before.tasks]
     if examples and len(asked) > 1:
         raise UsageError("--examples are of one task", "leave them out, or name one --task")
     form, described = prompting.form(asked[0] if asked else None, examples, descriptions)
-    job = run.TrainJob(
+    job = TrainJob(
         chosen_data(data, collection), output,
         read_recipe(recipe, config, set_ or [], exact_reference), model or before.model or "mini",
         only=only or before.only, config=for_training(tasks, config), from_adapter=from_adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
-        shown=Shown(form.examples, described), tasks=asked, tensorboard=tensorboard,
+        few_shot=FewShot(form.examples, described), tasks=asked, tensorboard=tensorboard,
         evaluation=EvalData(eval_data, eval_split, eval_limit) if eval_data else None,
     )  # fmt: skip
     given = {"--from-adapter": from_adapter, "--label-map": label_map}

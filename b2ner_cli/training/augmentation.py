@@ -17,14 +17,13 @@ from types import MappingProxyType
 
 from b2ner_cli.core.document import Mention
 from b2ner_cli.core.language import Language
-from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.synonyms import other_names
 
 _SHORTEST = 3  # characters of a surface that is replaced: shorter ones stand inside other words
 
 
 @dataclass(frozen=True, slots=True)
-class Variation:
+class Augmentation:
     """How often what is varied, each a share in [0, 1].
 
     `subset` of the label lists are a random part of the set's labels, `rename` of the labels
@@ -34,11 +33,6 @@ class Variation:
     subset: float = 0.0
     rename: float = 0.0
     noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("subset", "rename", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be in [0, 1], not {getattr(self, name)}")
 
 
 def rename(

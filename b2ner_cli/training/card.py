@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from b2ner_cli.models import embedded
+from b2ner_cli.training.recipes import renamed
 
 _GEMMA = (
     "This is a modification of Gemma 3 270M: its linear layers are changed by the adapter. Gemma "
@@ -144,8 +145,9 @@ def _settings(record: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]
             ]
     numbers = [f"stage {n}" for n in range(1, len(stages) + 1)] if len(stages) > 1 else ["value"]
     lines += [f"| setting | {' | '.join(numbers)} |", "|---" * (len(stages) + 1) + "|"]
-    for name in record["recipe"]:
-        values = (str(stage["recipe"].get(name, "")) for stage in stages)
+    recipes = [renamed(stage["recipe"]) for stage in stages]
+    for name in recipes[-1]:
+        values = (str(recipe.get(name, "")) for recipe in recipes)
         lines.append(f"| {name} | {' | '.join(values)} |")
     return lines
 

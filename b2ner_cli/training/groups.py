@@ -1,32 +1,34 @@
 """What a model is trained on: annotated documents chosen from data sets and asked in groups.
 
-    data sets -> choose: a capped, balanced pick of documents, the same for the same seed
+    data sets -> choose: a capped, balanced selection of documents, the same for the same seed
                  (draw: as many of each as a task config says)
               -> group:  documents of one set that share one label list, and so one prompt prefix
               -> bundle: groups that make up one row, where label lists are shared by few
 
 A group's prefix is computed once for all its documents. Label lists are made as in the
 reference's training: at most 18 labels with the documents' own first, each dropped with
-probability 0.10 along with its entities, shuffled; `Variation` makes them less regular than that.
+probability 0.10 along with its entities, shuffled; `Augmentation` makes them less regular.
 Knows no tokenizer and no model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.core.language import Language
 from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
-from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts import templates
 from b2ner_cli.prompts.rendering import ZERO_SHOT, Example, Form
 from b2ner_cli.training import augmentation
-from b2ner_cli.training.augmentation import Variation
-from b2ner_cli.training.selection import OTHER_NAMES, Pick
+from b2ner_cli.training.augmentation import Augmentation
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.selection import OTHER_NAMES, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,70 +42,87 @@ class Group:
     form: Form = ZERO_SHOT
 
 
-def by_labels(pick: Pick) -> list[list[Document]]:
-    """The documents of a pick by label list: most sets have one, but a document may have its own.
+def by_labels(selection: Selection) -> list[list[Document]]:
+    """A selection's documents by label list: most sets have one, but a document may have its own.
 
     What is no label of a document is not annotated there and must not be asked of it. Where an
     event is asked about, those of one event's words stand together: they stand in the prefix.
     """
     shared: dict[tuple[tuple[str, ...], Form], list[Document]] = {}
-    for document in pick.documents:
-        key = (document.labels or pick.labels, _form(pick, document))
+    for document in selection.documents:
+        key = (document.labels or selection.labels, _form(selection, document))
         shared.setdefault(key, []).append(document)
     return list(shared.values())
 
 
-def _form(pick: Pick, document: Document) -> Form:
+def _form(selection: Selection, document: Document) -> Form:
     """How a document is asked about."""
-    if pick.form.task not in ABOUT_EVENTS or not document.events:
-        return pick.form
+    if selection.form.task not in ABOUT_EVENTS or not document.events:
+        return selection.form
     (event,) = document.events
-    trigger = event.trigger.text if event.trigger and pick.form.task == "EEA" else ""
-    return replace(pick.form, event=event.label, trigger=trigger)
+    trigger = event.trigger.text if event.trigger and selection.form.task == "EEA" else ""
+    return replace(selection.form, event=event.label, trigger=trigger)
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """What prompts show: `few_shot` of the groups up to `most` examples, `described` of the others
-    the descriptions of their labels.
+class FewShot:
+    """What prompts show beside a text: `share` of the groups up to `most` examples, `described` of
+    the others the descriptions of their labels.
 
     Examples are those given, else other documents of the set.
     """
 
-    few_shot: float = 0.0
-    most: int = 5
-    described: float = 0.0
     examples: tuple[Example, ...] = ()
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    share: float = 0.0
+    most: int = 5
+    described: float = 0.0
 
-    def __post_init__(self) -> None:
-        for name in ("few_shot", "described"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+    @property
+    def digest(self) -> str:
+        """Names examples and descriptions; empty where there are none."""
+        if not self.examples and not self.descriptions:
+            return ""
+        given = repr((self.examples, list(self.descriptions.items())))
+        return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
 
     def shares(self, task: Task) -> tuple[float, float]:
         """The shares of prompts with examples and with descriptions, of a task's prompts."""
         known = templates.TEMPLATES[task].values()
         return (
-            self.few_shot if any(each.shown for each in known) else 0.0,
+            self.share if any(each.shown for each in known) else 0.0,
             self.described if any(each.described for each in known) else 0.0,
         )
 
 
+NO_EXAMPLES = FewShot()
+
+
 @dataclass(frozen=True, slots=True)
-class Asking:
+class PromptChoices:
     """How a group's label list is made: at most `max_labels`, each dropped with probability
     `dropout`, how labels and texts are varied, and what prompts show beside them.
     """
 
     max_labels: int = 18
     dropout: float = 0.10
-    variation: Variation = field(default_factory=Variation)
-    showing: Showing = field(default_factory=Showing)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    few_shot: FewShot = NO_EXAMPLES
+
+    @classmethod
+    def of(cls, recipe: Recipe, few_shot: FewShot = NO_EXAMPLES) -> Self:
+        """The choices of a recipe, with the examples and descriptions that were given."""
+        asked = recipe.experiments
+        return cls(
+            recipe.max_labels,
+            recipe.label_dropout,
+            Augmentation(asked.subset, asked.rename, asked.noise),
+            replace(few_shot, share=asked.few_shot, most=asked.examples, described=asked.described),
+        )
 
 
 def bundles(
-    picks: Sequence[Pick], size: int, asking: Asking, seed: str
+    selections: Sequence[Selection], size: int, choices: PromptChoices, seed: str
 ) -> Iterator[tuple[Group, ...]]:
     """Yield every picked document once, in bundles of up to `size`, in a random order.
 
@@ -111,27 +130,31 @@ def bundles(
     too few to fill one. Documents of a group are of similar length, so that little is padded.
     """
     rng = random.Random(seed)
-    found: list[tuple[Pick, list[list[Document]]]] = []
-    for pick in picks:
-        found += ((pick, bundle) for bundle in _bundles(pick, size, rng))
+    found: list[tuple[Selection, list[list[Document]]]] = []
+    for selection in selections:
+        found += ((selection, bundle) for bundle in _bundles(selection, size, rng))
     rng.shuffle(found)
-    surfaces = {pick.name: _surfaces(pick) for pick in picks if asking.variation.noise}
-    for pick, bundle in found:
-        known = surfaces.get(pick.name, {})
-        yield tuple(_ask(pick, documents, asking, known, rng) for documents in bundle)
+    surfaces = {
+        selection.name: _surfaces(selection)
+        for selection in selections
+        if choices.augmentation.noise
+    }
+    for selection, bundle in found:
+        known = surfaces.get(selection.name, {})
+        yield tuple(_ask(selection, documents, choices, known, rng) for documents in bundle)
 
 
-def count_bundles(pick: Pick, size: int) -> int:
-    """How many bundles `bundles` makes of a pick, whatever the seed."""
-    return len(_bundles(pick, size, random.Random(0)))
+def count_bundles(selection: Selection, size: int) -> int:
+    """How many bundles `bundles` makes of a selection, whatever the seed."""
+    return len(_bundles(selection, size, random.Random(0)))
 
 
-def _bundles(pick: Pick, size: int, rng: random.Random) -> list[list[list[Document]]]:
-    """A pick's documents by label list, in full groups; then what is left over, put together."""
+def _bundles(selection: Selection, size: int, rng: random.Random) -> list[list[list[Document]]]:
+    """A selection's documents by label list, in full groups; then what is left over, together."""
     full: list[list[list[Document]]] = []
     left: list[list[Document]] = []
     window = size * 16
-    for documents in by_labels(pick):
+    for documents in by_labels(selection):
         rng.shuffle(documents)
         for start in range(0, len(documents), window):
             near = sorted(documents[start : start + window], key=lambda d: len(d.text))
@@ -154,41 +177,41 @@ def _bundles(pick: Pick, size: int, rng: random.Random) -> list[list[list[Docume
     return full + together
 
 
-def _surfaces(pick: Pick) -> dict[str, list[str]]:
-    """The surfaces each label has in a pick."""
+def _surfaces(selection: Selection) -> dict[str, list[str]]:
+    """The surfaces each label has in a selection."""
     found: dict[str, dict[str, None]] = {}
-    for document in pick.documents:
+    for document in selection.documents:
         for mention in document.mentions or ():
             found.setdefault(mention.label, {})[mention.surface] = None
     return {label: list(surfaces) for label, surfaces in found.items()}
 
 
 def _ask(
-    pick: Pick,
+    selection: Selection,
     documents: list[Document],
-    asking: Asking,
+    choices: PromptChoices,
     surfaces: dict[str, list[str]],
     rng: random.Random,
 ) -> Group:
-    vary, form = asking.variation, _form(pick, documents[0])
+    augment, form = choices.augmentation, _form(selection, documents[0])
     gold = list(dict.fromkeys(m.label for d in documents for m in d.mentions or ()))
     rng.shuffle(gold)
-    listed = list(dict.fromkeys(documents[0].labels or pick.labels))
-    if vary.subset and rng.random() < vary.subset:
-        kept = augmentation.some(listed, gold, asking.max_labels, rng)
+    listed = list(dict.fromkeys(documents[0].labels or selection.labels))
+    if augment.subset and rng.random() < augment.subset:
+        kept = augmentation.some(listed, gold, choices.max_labels, rng)
     else:
         others = [label for label in listed if label not in gold]
-        labels = gold[: asking.max_labels]
-        labels += rng.sample(others, min(len(others), asking.max_labels - len(labels)))
-        kept = [label for label in labels if rng.random() >= asking.dropout]
+        labels = gold[: choices.max_labels]
+        labels += rng.sample(others, min(len(others), choices.max_labels - len(labels)))
+        kept = [label for label in labels if rng.random() >= choices.dropout]
         kept = kept or [rng.choice(labels)]
     rng.shuffle(kept)
     own_names = documents[0].meta.get(OTHER_NAMES)
-    names = augmentation.rename(kept, pick.language, vary.rename, rng, own_names or {})
+    names = augmentation.rename(kept, selection.language, augment.rename, rng, own_names or {})
     texts, targets = [], []
     for document in documents:
         text, mentions = document.text, document.mentions or ()
-        if vary.noise and form.task == "NER" and rng.random() < vary.noise:
+        if augment.noise and form.task == "NER" and rng.random() < augment.noise:
             text, mentions = augmentation.disturb(text, mentions, surfaces, rng)
         texts.append(text)
         targets.append(
@@ -199,30 +222,32 @@ def _ask(
             )
         )
     asked = LabelSet(tuple(names.values()))
-    few_shot, described = asking.showing.shares(form.task)
-    if few_shot and rng.random() < few_shot:
-        form = replace(form, examples=_examples(pick, documents, names, asking.showing, form, rng))
+    shown, described = choices.few_shot.shares(form.task)
+    if shown and rng.random() < shown:
+        form = replace(
+            form, examples=_examples(selection, documents, names, choices.few_shot, form, rng)
+        )
     elif described and rng.random() < described:
-        known = asking.showing.descriptions
+        known = choices.few_shot.descriptions
         asked = asked.described({names[n]: known[n] for n in names if n in known})
-    return Group(asked, pick.language, tuple(texts), tuple(targets), form)
+    return Group(asked, selection.language, tuple(texts), tuple(targets), form)
 
 
 def _examples(
-    pick: Pick,
+    selection: Selection,
     documents: list[Document],
     names: dict[str, str],
-    showing: Showing,
+    few_shot: FewShot,
     form: Form,
     rng: random.Random,
 ) -> tuple[Example, ...]:
     """Examples for a group, under the names its labels are asked by; none of its own texts."""
     asked = {document.text.strip() for document in documents}
-    known: Sequence[Example] = showing.examples
+    known: Sequence[Example] = few_shot.examples
     if not known:
         # More than are shown, because some of them are asked about.
-        alike = [d for d in pick.documents if _form(pick, d) == form]
-        some = rng.sample(alike, min(len(alike), showing.most + len(asked)))
+        alike = [d for d in selection.documents if _form(selection, d) == form]
+        some = rng.sample(alike, min(len(alike), few_shot.most + len(asked)))
         known = [Example(each.text, each.mentions or ()) for each in some]
     others = [
         each
@@ -238,5 +263,5 @@ def _examples(
                 if mention.label in names and ";" not in mention.surface
             ),
         )
-        for each in rng.sample(others, min(len(others), showing.most))
+        for each in rng.sample(others, min(len(others), few_shot.most))
     )

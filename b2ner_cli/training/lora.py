@@ -82,7 +82,7 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets(network, recipe.targets),
-        layers_to_transform=_layers(network, recipe.first_layer),
+        layers_to_transform=_layers(network, recipe.experiments.first_layer),
     )
     with warnings.catch_warnings():
         # of the libraries among themselves: peft 0.21 reads what transformers 5.23 renamed
@@ -118,6 +118,6 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
             raise ModelError(
                 f"adapter {from_adapter} does not fit the model: no {unexpected[0]}",
                 f"or it changes layers that target={recipe.target} with "
-                f"first_layer={recipe.first_layer} leaves out",
+                f"first_layer={recipe.experiments.first_layer} leaves out",
             )
     return adapted

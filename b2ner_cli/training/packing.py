@@ -24,15 +24,17 @@ from b2ner_cli.models.output_head import logits_of
 from b2ner_cli.models.tokenizer import Tokenizer
 from b2ner_cli.prompts import rendering
 from b2ner_cli.training import attention as training_attention
-from b2ner_cli.training import groups as corpus
-from b2ner_cli.training import selection
+from b2ner_cli.training import groups
 from b2ner_cli.training.attention import Layout, Segment, segments_of
+from b2ner_cli.training.groups import Group, PromptChoices
+from b2ner_cli.training.recipes import Recipe
+from b2ner_cli.training.selection import Selection
 
-Bundle = tuple[corpus.Group, ...]
+Bundle = tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PackedRow:
     """Groups as token ids. *Shapes:* (row,), but sources and targets (answer tokens,).
 
     Prefixes and documents are numbered as they come: `segments` names the one a token is of,
@@ -69,15 +71,15 @@ class Row:
         return segment
 
 
-def pack(groups: Sequence[corpus.Group], tokenizer: Tokenizer, max_tokens: int) -> Row:
+def pack(bundle: Sequence[Group], tokenizer: Tokenizer, max_tokens: int) -> PackedRow:
     """Lay groups out as a row; documents over `max_tokens` with prompt and answer are left out."""
-    row = Row()
-    for group in groups:
+    row = PackedRow()
+    for group in bundle:
         _add(row, group, tokenizer, max_tokens)
     return row
 
 
-def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -> None:
+def _add(row: PackedRow, group: Group, tokenizer: Tokenizer, max_tokens: int) -> None:
     labels, language, form = group.labels, group.language, group.form
     asked = [rendering.own(labels, text, language, form) for text in group.texts]
     said = [rendering.answer(mentions, form.task) for mentions in group.targets]
@@ -96,7 +98,7 @@ def _add(row: Row, group: corpus.Group, tokenizer: Tokenizer, max_tokens: int) -
         row.targets.extend(target)
 
 
-def _prefix(group: corpus.Group, tokenizer: Tokenizer, room: int) -> list[int]:
+def _prefix(group: Group, tokenizer: Tokenizer, room: int) -> list[int]:
     """The ids of a group's prefix, with as many of its examples as there is room for."""
     form = group.form
     while True:
@@ -111,22 +113,17 @@ def _prefix(group: corpus.Group, tokenizer: Tokenizer, room: int) -> list[int]:
 class Schedule:
     """Which groups make which step, the same for the same seed, so that any step can be resumed.
 
-    Out of `nearby` steps' groups those of like length stand in one step, 0: in any. Without
-    `redraw` label lists are drawn once and not for each epoch.
+    Groups of like length stand in one step, and label lists are drawn anew for each epoch, as the
+    recipe says.
     """
 
-    picks: Sequence[selection.Pick]
-    batch: int
-    group: int
-    asking: corpus.Asking
-    epochs: float
-    seed: int
-    nearby: int = 8
-    redraw: bool = True
+    selections: Sequence[Selection]
+    recipe: Recipe
+    choices: PromptChoices
 
     @property
     def steps(self) -> int:
-        return max(1, round(self._steps_per_epoch() * self.epochs))
+        return max(1, round(self._steps_per_epoch() * self.recipe.epochs))
 
     @property
     def epoch_ends(self) -> frozenset[int]:
@@ -136,7 +133,7 @@ class Schedule:
 
     @property
     def documents(self) -> int:
-        return round(sum(len(pick.documents) for pick in self.picks) * self.epochs)
+        return round(sum(len(each.documents) for each in self.selections) * self.recipe.epochs)
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, list[Bundle]]]:
         """Yield (step, its bundles, a row each) from step `start` on."""
@@ -148,25 +145,27 @@ class Schedule:
                     yield step, bundles
 
     def _epoch(self, epoch: int) -> list[list[Bundle]]:
-        draw = f"{self.seed}/{epoch if self.redraw else 0}"
-        bundles = list(corpus.bundles(self.picks, self.group, self.asking, draw))
-        rng = random.Random(f"order/{self.seed}/{epoch}")
-        if not self.redraw:
+        recipe, asked = self.recipe, self.recipe.experiments
+        draw = f"{recipe.seed}/{epoch if asked.resample_each_epoch else 0}"
+        bundles = list(groups.bundles(self.selections, recipe.group, self.choices, draw))
+        rng = random.Random(f"order/{recipe.seed}/{epoch}")
+        if not asked.resample_each_epoch:
             rng.shuffle(bundles)
-        size = self.batch // self.group
-        if not self.nearby:
-            return [bundles[i : i + size] for i in range(0, len(bundles), size)]
+        size, window = recipe.batch // recipe.group, asked.length_bucket_window
         batches = []
-        for begin in range(0, len(bundles), size * self.nearby):
-            window = sorted(bundles[begin : begin + size * self.nearby], key=_width)
-            near = [window[i : i + size] for i in range(0, len(window), size)]
-            rng.shuffle(near)
-            batches += near
+        for begin in range(0, len(bundles), size * max(1, window)):
+            near = bundles[begin : begin + size * max(1, window)]
+            if window:
+                near.sort(key=_width)
+            steps = [near[i : i + size] for i in range(0, len(near), size)]
+            if window:
+                rng.shuffle(steps)
+            batches += steps
         return batches
 
     def _steps_per_epoch(self) -> int:
-        bundles = sum(corpus.count_bundles(pick, self.group) for pick in self.picks)
-        return -(-bundles // (self.batch // self.group))
+        bundles = sum(groups.count_bundles(each, self.recipe.group) for each in self.selections)
+        return -(-bundles // (self.recipe.batch // self.recipe.group))
 
 
 def _width(bundle: Bundle) -> int:
@@ -197,9 +196,9 @@ class Batch:
 
 
 def collate(
-    rows: Sequence[Row],
+    rows: Sequence[PackedRow],
     device: torch.device,
-    step: Sequence[Row] = (),
+    step: Sequence[PackedRow] = (),
     shares: Sequence[float] = (),
 ) -> Batch:
     """Put rows one behind the other; none sees another.
@@ -235,16 +234,16 @@ def collate(
 class AnswerLoss(nn.Module):  # type: ignore[misc]
     """A causal LM with its training loss: cross-entropy of the answer tokens, by their weights.
 
-    Logits are computed at answer positions only. With `candidates` > 0 they are those of the
+    Logits are computed at answer positions only. With `sampled_softmax` > 0 they are those of the
     step's own tokens and that many random vocabulary entries; the random ones stand for all the
     rest, each counted as often as it was unlikely to be drawn, which estimates the full softmax
-    without bias in its denominator. What of this a model allows, `training_probe.check` finds out.
+    without bias in its denominator. What of this a model allows, `self_check.check` finds out.
     """
 
-    def __init__(self, network: Any, candidates: int) -> None:
+    def __init__(self, network: Any, sampled_softmax: int) -> None:
         super().__init__()
         self.network = network
-        self.candidates = candidates
+        self.sampled_softmax = sampled_softmax
         causal = network.get_base_model()
         self.stock_attention = causal.config._attn_implementation
         self.grouped = training_attention.is_possible(causal)
@@ -265,13 +264,13 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
             **self._seen(causal.config, batch),
         }
         size = causal.get_output_embeddings().weight.shape[0]
-        if not self.candidates or self.candidates >= size:
+        if not self.sampled_softmax or self.sampled_softmax >= size:
             scores = causal(**asked, logits_to_keep=batch.sources).logits[0].float()
             return _weighed(scores, batch.targets, batch.weights)
         hidden = getattr(causal, causal.base_model_prefix)(**asked).last_hidden_state
         own = batch.vocabulary
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(size, (self.candidates,), generator=generator)
+        drawn = torch.randint(size, (self.sampled_softmax,), generator=generator)
         drawn = torch.unique(drawn).to(own.device)
         drawn = drawn[~torch.isin(drawn, own)]
         scores = logits_of(causal, hidden[0, batch.sources], torch.cat([own, drawn]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -11,32 +10,11 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from b2ner_cli.datasets.task_configs import RANDOM_MOST
 from b2ner_cli.errors import UsageError
-from b2ner_cli.prompts.rendering import Example
-from b2ner_cli.training import groups
-from b2ner_cli.training.augmentation import Variation
 
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What prompts may show, from files: examples in the place of a set's own, and descriptions."""
-
-    examples: tuple[Example, ...] = ()
-    descriptions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Names the contents; empty where there are none."""
-        if not self.examples and not self.descriptions:
-            return ""
-        shown = repr((self.examples, list(self.descriptions.items())))
-        return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-NOTHING = Shown()
 # What a number may be: what errors say it must, and what holds of it; NaN is within none.
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "at least 1": ("be at least 1", lambda value: value >= 1),
@@ -48,9 +26,68 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 _NAME = re.compile(r"\w[\w.]*")  # of a layer
 
 
+_DTYPES = ("auto", "float32", "bfloat16")
+_SWITCH = "true, false"
+# Names of earlier versions, which run.json files and commands still have.
+_FORMER_NAMES = {
+    "at_once": "micro_batch",
+    "candidates": "sampled_softmax",
+    "nearby": "length_bucket_window",
+    "redraw": "resample_each_epoch",
+    "longest": "max_chars",
+}
+
+
 def _setting(default: Any, meaning: str, allowed: str) -> Any:
     """A field of the recipe; the table of settings in the documentation says the same of it."""
     return field(default=default, metadata={"meaning": meaning, "range": allowed})
+
+
+@dataclass(frozen=True, slots=True)
+class Experiments:
+    """Settings that few runs need: what the paper does not vary, or b2ner does otherwise."""
+
+    first_layer: int = _setting(
+        0, "layers below this one get no LoRA, and no gradient passes them", "0 or more"
+    )
+    mean_over: int = _setting(
+        0,
+        "the loss is a mean over so many documents' answer tokens, then over these means, "
+        "0: over all of the step; a multiple of `group`",
+        "0 or more",
+    )
+    sampled_softmax: int = _setting(
+        4000,
+        "random vocabulary entries that stand against the step's own tokens in the loss, "
+        "0: all of the vocabulary",
+        "0 or more",
+    )
+    length_bucket_window: int = _setting(
+        8,
+        "out of so many steps' documents those of like length stand in one step, 0: any",
+        "0 or more",
+    )
+    resample_each_epoch: bool = _setting(True, "make other label lists in each epoch", _SWITCH)
+    subset: float = _setting(
+        0.0, "share of the label lists that are a random part of the set's labels", "0 to 1"
+    )
+    rename: float = _setting(
+        0.0, "share of the labels that take another name of the same meaning", "0 to 1"
+    )
+    noise: float = _setting(
+        0.0, "share of the texts that are changed: other surfaces, other casing", "0 to 1"
+    )
+    few_shot: float = _setting(0.0, "share of the groups that are asked after examples", "0 to 1")
+    examples: int = _setting(5, "examples before a question, at most", "at least 1")
+    described: float = _setting(
+        0.0, "share of the other groups that are asked with descriptions of labels", "0 to 1"
+    )
+    random_most: int = _setting(
+        RANDOM_MOST, "documents of a set that a task config's `random` takes, at most", "at least 1"
+    )
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +95,8 @@ class Recipe:
     """All that decides what a training run does, given data and backbone: what `--set` takes.
 
     The fields say what they mean; how, is said where they are used: `lora.targets`, `Schedule`,
-    `balance.Limits` (of which only `longest` holds with a task config), `Variation`, `Showing`.
+    `balance.Limits` (of which only `max_chars` holds with a task config), `PromptChoices`.
+    Files and options name those of `experiments` as they name the others: see `flat`.
     """
 
     target: str = _setting(
@@ -69,9 +107,6 @@ class Recipe:
     rank: int = _setting(32, "rank of the LoRA", "at least 1")
     alpha: int = _setting(64, "the LoRA's scaling is this by its rank", "at least 1")
     dropout: float = _setting(0.0, "share of the LoRA's inputs that drop out", "0 to below 1")
-    first_layer: int = _setting(
-        0, "layers below this one get no LoRA, and no gradient passes them", "0 or more"
-    )
     learning_rate: float = _setting(1e-3, "its peak; a cosine leads from there to 0", "above 0")
     warmup: float = _setting(
         0.05, "share of the steps in which the rate rises to its peak", "0 to below 1"
@@ -87,40 +122,14 @@ class Recipe:
         "documents that share a label list and the computing of their prompt's prefix",
         "at least 1",
     )
-    at_once: int = _setting(
+    micro_batch: int = _setting(
         0,
         "documents of a step that are computed at once, 0: all; gradients are added up",
         "0 or more",
     )
-    mean_over: int = _setting(
-        0,
-        "the loss is a mean over so many documents' answer tokens, then over these means, "
-        "0: over all of the step; a multiple of `group`",
-        "0 or more",
-    )
-    nearby: int = _setting(
-        8,
-        "out of so many steps' documents those of like length stand in one step, 0: any",
-        "0 or more",
-    )
-    redraw: bool = _setting(True, "make other label lists in each epoch", "true, false")
     max_labels: int = _setting(18, "labels in a prompt, at most", "at least 1")
     label_dropout: float = _setting(
         0.10, "share of the labels that are left out, with their entities", "0 to below 1"
-    )
-    subset: float = _setting(
-        0.0, "share of the label lists that are a random part of the set's labels", "0 to 1"
-    )
-    rename: float = _setting(
-        0.0, "share of the labels that take another name of the same meaning", "0 to 1"
-    )
-    noise: float = _setting(
-        0.0, "share of the texts that are changed: other surfaces, other casing", "0 to 1"
-    )
-    few_shot: float = _setting(0.0, "share of the groups that are asked after examples", "0 to 1")
-    examples: int = _setting(5, "examples before a question, at most", "at least 1")
-    described: float = _setting(
-        0.0, "share of the other groups that are asked with descriptions of labels", "0 to 1"
     )
     max_tokens: int = _setting(
         400, "tokens of prompt and answer; longer documents are left out", "at least 1"
@@ -130,45 +139,41 @@ class Recipe:
     empty: float = _setting(
         0.2, "documents without entities, as a share of `per_set`, at most", "0 to 1"
     )
-    longest: int = _setting(1200, "characters of a text; longer ones are passed over", "at least 1")
-    random_most: int = _setting(
-        RANDOM_MOST, "documents of a set that a task config's `random` takes, at most", "at least 1"
-    )
-    candidates: int = _setting(
-        4000,
-        "random vocabulary entries that stand against the step's own tokens in the loss, "
-        "0: all of the vocabulary",
-        "0 or more",
+    max_chars: int = _setting(
+        1200, "characters of a text; longer ones are passed over", "at least 1"
     )
     seed: int = _setting(23, "of all that is drawn", "any")
     dtype: str = _setting(
-        "auto", "what is computed in; weights of the LoRA are float32", "auto, float32, bfloat16"
+        "auto", "what is computed in; weights of the LoRA are float32", ", ".join(_DTYPES)
+    )
+    base_dtype: str = _setting(
+        "auto",
+        "what the model's own weights, which are not trained, are kept in; `auto`: float32 on a "
+        "CPU, elsewhere what is computed in",
+        ", ".join(_DTYPES),
     )
     checkpointing: bool = _setting(
         False,
         "compute each layer twice instead of keeping what it computed: less memory, a "
         "third more time, the same result",
-        "true, false",
+        _SWITCH,
     )
+    experiments: Experiments = field(default_factory=Experiments)
 
     def __post_init__(self) -> None:
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            must, holds = _RANGES.get(each.metadata["range"], ("", None))
-            if holds and not holds(value):
-                raise UsageError(f"{each.name} must {must}, not {value}")
+        _check_ranges(self)
         if not all(_NAME.fullmatch(name) for name in self.targets):
             raise UsageError(
                 f"target {self.target!r} names no layers",
                 "choose all, attention or names of linear layers, such as q_proj,v_proj",
             )
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"cannot train in {self.dtype!r}", "choose auto, float32 or bfloat16")
-        if self.batch % self.group:
-            raise UsageError(f"batch {self.batch} is no multiple of group {self.group}")
-        if self.mean_over % self.group:
-            raise UsageError(f"mean_over {self.mean_over} is no multiple of group {self.group}")
-        self.asking()
+        for name in (self.dtype, self.base_dtype):
+            if name not in _DTYPES:
+                raise UsageError(f"cannot train in {name!r}", "choose auto, float32 or bfloat16")
+        mean_over = self.experiments.mean_over
+        for what, number in (("batch", self.batch), ("mean_over", mean_over)):
+            if number % self.group:
+                raise UsageError(f"{what} {number} is no multiple of group {self.group}")
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -176,17 +181,56 @@ class Recipe:
         return tuple(name.strip() for name in self.target.split(","))
 
     @property
-    def rows_at_once(self) -> int:
+    def micro_batch_rows(self) -> int:
         """Rows of a step that are computed at once, 0 for all; a row holds a group."""
-        return -(-self.at_once // self.group)
+        return -(-self.micro_batch // self.group)
 
-    def asking(self, shown: Shown = NOTHING) -> groups.Asking:
-        """How label lists are made and varied, and what prompts show beside them."""
-        variation = Variation(self.subset, self.rename, self.noise)
-        showing = groups.Showing(
-            self.few_shot, self.examples, self.described, shown.examples, shown.descriptions
-        )
-        return groups.Asking(self.max_labels, self.label_dropout, variation, showing)
+    def flat(self) -> dict[str, Any]:
+        """Every setting by name, as run.json has them; those of `experiments` come last."""
+        settings = dataclasses.asdict(self)
+        experiments: dict[str, Any] = settings.pop("experiments")
+        return settings | experiments
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The recipe with these settings, by present or former names, and defaults for others.
+
+        Values may be strings. Raises UsageError for unknown names and values of another type.
+        """
+        types = {name: type(value) for name, value in cls().flat().items()}
+        typed: dict[str, Any] = {}
+        for key, value in renamed(settings).items():
+            if key not in types:
+                raise UsageError(f"no setting {key!r}", f"settings: {', '.join(types)}")
+            try:
+                typed[key] = _as_bool(value) if types[key] is bool else types[key](value)
+            except (TypeError, ValueError):
+                raise UsageError(f"{key}={value}: not {types[key].__name__}") from None
+        own = {each.name for each in dataclasses.fields(Experiments)} & typed.keys()
+        experiments = Experiments(**{name: typed.pop(name) for name in own})
+        return cls(**typed, experiments=experiments)
+
+
+def _check_ranges(settings: Experiments | Recipe) -> None:
+    for each in dataclasses.fields(settings):
+        must, holds = _RANGES.get(each.metadata.get("range", ""), ("", None))
+        value = getattr(settings, each.name)
+        if holds and not holds(value):
+            raise UsageError(f"{each.name} must {must}, not {value}")
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under their present names, where some may have names of earlier versions."""
+    return {_FORMER_NAMES.get(name, name): value for name, value in settings.items()}
+
+
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a run's result depends on, of those that a run noted.
+
+    A run begun before a setting was known did as its default says.
+    """
+    known = Recipe().flat() | renamed(settings)
+    return {name: known[name] for name in known if name not in ("checkpointing", "micro_batch")}
 
 
 # The reference's settings. Its caps are one, of documents a set; what would cut more is set so
@@ -203,7 +247,7 @@ _PAPER: dict[str, Any] = {
     "epochs": 5.0,
     "batch": 128,
     "group": 4,
-    "at_once": 16,
+    "micro_batch": 16,
     "checkpointing": True,
     "max_labels": 18,
     "label_dropout": 0.10,
@@ -211,14 +255,19 @@ _PAPER: dict[str, Any] = {
     "per_set": RANDOM_MOST,
     "per_label": RANDOM_MOST,
     "empty": 1.0,
-    "longest": 100_000,
+    "max_chars": 100_000,
     "random_most": RANDOM_MOST,
-    "candidates": 0,
+    "sampled_softmax": 0,
     "seed": 23,
 }
 # Each document has a label list of its own, drawn once; steps are of any documents; the loss is a
 # mean of the means of what was on one card at once: a document, of four where the model was small.
-_EXACT: dict[str, Any] = {"group": 1, "mean_over": 1, "nearby": 0, "redraw": False}
+_EXACT: dict[str, Any] = {
+    "group": 1,
+    "mean_over": 1,
+    "length_bucket_window": 0,
+    "resample_each_epoch": False,
+}
 _ON_A_CARD = {"paper-crosslingual": 4}
 _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 
@@ -228,11 +277,11 @@ _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper-7b": _PAPER,
-    "paper-20b": _PAPER | {"at_once": 4},
+    "paper-20b": _PAPER | {"micro_batch": 4},
     "paper-crosslingual": _PAPER | {"epochs": 6.0},
     "paper-supervised": {
         **_PAPER,
-        "at_once": 4,
+        "micro_batch": 4,
         "per_set": _SUPERVISED,
         "per_label": _SUPERVISED,
         "random_most": _SUPERVISED,
@@ -243,7 +292,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "first_layer": 6,
         "per_set": 520,
         "per_label": 150,
-        "longest": 200,
+        "max_chars": 200,
     },
     "mini-varied": {
         "batch": 24,
@@ -251,7 +300,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "first_layer": 6,
         "per_set": 540,
         "per_label": 150,
-        "longest": 240,
+        "max_chars": 240,
         "seed": 24,
         "learning_rate": 6e-4,
         "subset": 0.4,
@@ -273,25 +322,15 @@ def read_recipe(
         raise UsageError(f"no recipe {name!r}", f"choose from {', '.join(RECIPES)}")
     chosen = dict(RECIPES[name])
     if config is not None:
-        chosen |= _read_config(config)
+        chosen |= renamed(_read_config(config))
     if exact:
         chosen |= _exact(name)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: not KEY=VALUE", "for example --set epochs=2")
-        chosen[key.strip()] = value.strip()
-    defaults = dataclasses.asdict(Recipe())
-    types: dict[str, Any] = {key: type(value) for key, value in defaults.items()}
-    typed: dict[str, Any] = {}
-    for key, value in chosen.items():
-        if key not in types:
-            raise UsageError(f"no setting {key!r}", f"settings: {', '.join(types)}")
-        try:
-            typed[key] = _as_bool(value) if types[key] is bool else types[key](value)
-        except (TypeError, ValueError):
-            raise UsageError(f"{key}={value}: not {types[key].__name__}") from None
-    return Recipe(**typed)
+        chosen |= renamed({key.strip(): value.strip()})
+    return Recipe.of(chosen)
 
 
 def _exact(name: str) -> dict[str, Any]:

@@ -4,7 +4,10 @@
     (data, model, adapter and settings are read, and whatever is wrong with them comes out)
     begin     make the folder, or clear the run that --force replaces
 
-A command with a mistake in it leaves the folder as it found it.
+A command with a mistake in it leaves the folder as it found it. What a run notes as it goes:
+
+OUT/log.jsonl      {"step", "loss", ...} a line; lines with "f1" where it was measured
+OUT/tensorboard/   loss, learning rate, documents a second and F1 by step, if wanted
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from b2ner_cli.errors import OutputError, UsageError
-from b2ner_cli.training import curve
 
 LOG = "log.jsonl"
 PARTS = (
@@ -30,7 +34,7 @@ PARTS = (
     "card.md",
     "run.json",
     LOG,
-    "curve.svg",
+    "curve.svg",  # of earlier versions
     "tensorboard",
 )
 _EVAL = re.compile(r"eval-\d+")
@@ -111,14 +115,6 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     return found
 
 
-def draw_curve(out: Path, title: str) -> None:
-    """Draw what the log says, if it says anything yet."""
-    lines = read_log(out)
-    loss, f1 = curve.points(lines, "loss"), curve.points(lines, "f1")
-    if loss or f1:
-        write_text(out / "curve.svg", curve.draw(loss, f1, title))
-
-
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
     """Say of a full disk which folder it is, and how to go on."""
@@ -147,3 +143,49 @@ def append(path: Path, line: str) -> None:
     """Add a line to a file, which is closed again: a full disk shows here and not later."""
     with writing(path.parent), path.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
+
+
+_SHOWN = ("loss", "learning_rate", "f1")
+
+
+def check_tensorboard() -> None:
+    """Refuse at the start what would fail at the first step."""
+    if find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard needs the package tensorboard",
+            "install it: pip install 'b2ner-cli[tensorboard]'",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunLog:
+    """The log of a run in folder `out`; `board` is a SummaryWriter of torch's, or None."""
+
+    out: Path
+    board: Any = None
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Note what is known of a step."""
+        append(self.out / LOG, json.dumps(dict(line)))
+        if self.board is not None:
+            for name, value in scalars(line).items():
+                self.board.add_scalar(name, value, line["step"])
+            self.board.flush()
+
+
+def scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """What TensorBoard shows of a line."""
+    found = {name: float(line[name]) for name in _SHOWN if name in line}
+    if line.get("seconds"):
+        found["documents_per_second"] = line["documents"] / line["seconds"]
+    return found
+
+
+def open_log(out: Path, step: int, tensorboard: bool) -> RunLog:
+    """The log of a run that has taken `step` steps; TensorBoard forgets those after it."""
+    if not tensorboard:
+        return RunLog(out)
+    from torch.utils.tensorboard import SummaryWriter
+
+    with writing(out):
+        return RunLog(out, SummaryWriter(str(out / "tensorboard"), purge_step=step + 1))

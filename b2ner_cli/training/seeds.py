@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,14 +19,15 @@ from b2ner_cli.scoring import run_scores
 from b2ner_cli.scoring.prediction_folders import Run, step_number
 from b2ner_cli.scoring.report import ScoreJob
 from b2ner_cli.scoring.run_scores import RunScores
+from b2ner_cli.training import record as run_record
 from b2ner_cli.training import run as training_run
+from b2ner_cli.training.job import TrainJob
 from b2ner_cli.training.loop import is_first
-from b2ner_cli.training.run import TrainJob
+from b2ner_cli.training.run import Show
 
 log = logging.getLogger("b2ner")
 
 TABLE = "agg.csv"
-Show = Callable[[int, int, str], None]
 
 
 def parse(value: str) -> tuple[int, ...]:
@@ -94,7 +95,7 @@ def _is_done(job: TrainJob) -> bool:
         return False
     try:
         record = json.loads((job.out / "run.json").read_text(encoding="utf-8"))
-        same = training_run.is_of(record, job)
+        same = run_record.is_of(record, job)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # then it is trained to its end again, from its last checkpoint
     if not same:

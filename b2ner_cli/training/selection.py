@@ -27,8 +27,11 @@ OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in 
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """The documents chosen from one data set, and what was left aside and why."""
+class Selection:
+    """The documents chosen from one data set, and what was left aside and why.
+
+    Of a row they hold no more than training needs: no fields of its own but `other_names`.
+    """
 
     name: str
     language: Language
@@ -42,8 +45,8 @@ class Pick:
 
 def choose(
     root: Path, limits: Limits, seed: int, only: Sequence[str] = (), tasks: Sequence[Task] = ()
-) -> list[Pick]:
-    """Pick training documents from every set under `root` that one of `tasks` can be asked of, or
+) -> list[Selection]:
+    """Choose training documents from every set under `root` that one of `tasks` can be asked of, or
     from those named in `only`; without tasks, of the sets' own, named entities first.
 
     A set without a train split gives its dev split, a set with neither gives nothing.
@@ -56,54 +59,55 @@ def choose(
             close = difflib.get_close_matches(name, known, n=1) or sorted(found)
             hint = f"did you mean {', '.join(close)}?" if close else ""
             raise DataError(f"no data set {name} under {root}", hint)
-    picks = []
+    selections = []
     for key, (dataset, task) in found.items():
-        if not task_documents.asked_for(key, dataset, only) or not {"train", "dev"} & set(
-            dataset.splits
-        ):
-            continue
-        documents = list(task_documents.read_task(dataset, "train", task))
-        chosen = _balanced(documents, limits, random.Random(f"{seed}/{key}"))
-        picks.append(_pick(dataset, chosen, len(documents), task=task))
-    return _checked(picks, root, tasks)
+        splits = {"train", "dev"} & set(dataset.splits)
+        if splits and task_documents.asked_for(key, dataset, only):
+            documents = _read(dataset, task)
+            chosen = _balanced(documents, limits, random.Random(f"{seed}/{key}"))
+            selections.append(_selection(dataset, task, chosen, len(documents)))
+    return _checked(selections, root, tasks)
 
 
-def draw(root: Path, parts: Sequence[Part], limits: Limits, seed: int, most: int) -> list[Pick]:
-    """Pick training documents from the parts of a task config, whose strategies say how many.
+def draw(
+    root: Path, parts: Sequence[Part], limits: Limits, seed: int, most: int
+) -> list[Selection]:
+    """Choose training documents from the parts of a task config, whose strategies say how many.
 
     Of `limits` only `max_chars` holds; `most` is the cap of the strategy `random`.
     """
-    picks = []
+    selections = []
     for part in parts:
-        documents = list(task_documents.read_task(part.dataset, "train", part.task))
+        documents = _read(part.dataset, part.task)
         fit = [document for document in documents if _fits(document, limits)]
         chosen = part.draw(fit, seed, most)
-        unfit = len(documents) - len(fit)
-        picks.append(_pick(part.dataset, chosen, len(documents), unfit, part.task))
-    return _checked(picks, root)
+        made = _selection(part.dataset, part.task, chosen, len(documents))
+        selections.append(replace(made, unfit=len(documents) - len(fit)))
+    return _checked(selections, root)
 
 
-def renamed(pick: Pick, label_map: LabelMap) -> Pick:
-    """A pick whose labels have the names that a map gives them.
+def renamed(selection: Selection, label_map: LabelMap) -> Selection:
+    """A selection whose labels have the names that a map gives them.
 
     Raises DataError where two labels of a list would get one name.
     """
-    for listed in {pick.labels, *(d.labels for d in pick.documents if d.labels)}:
+    for listed in {selection.labels, *(d.labels for d in selection.documents if d.labels)}:
         try:
             label_map.ask(LabelSet(tuple(dict.fromkeys(listed))))
         except UsageError as error:
-            raise DataError(f"{pick.name}: {error.message}", error.hint) from None
-    documents = tuple(map(label_map.document, pick.documents))
-    return replace(pick, labels=tuple(map(label_map.asked, pick.labels)), documents=documents)
+            raise DataError(f"{selection.name}: {error.message}", error.hint) from None
+    return replace(
+        selection,
+        labels=tuple(map(label_map.asked, selection.labels)),
+        documents=tuple(map(label_map.document, selection.documents)),
+    )
 
 
-def _pick(
-    dataset: b2nerd.DataSet,
-    chosen: list[Document],
-    read: int,
-    unfit: int = 0,
-    task: Task = "NER",
-) -> Pick:
+def _read(dataset: b2nerd.DataSet, task: Task) -> list[Document]:
+    return list(task_documents.read_task(dataset, "train", task, keep=(OTHER_NAMES,)))
+
+
+def _selection(dataset: b2nerd.DataSet, task: Task, chosen: list[Document], read: int) -> Selection:
     _check_labels(dataset.labels, str(dataset.path / "labels.json"))
     for document in chosen:
         if document.labels:
@@ -115,18 +119,20 @@ def _pick(
         form = Form(task)
         name = "_".join([task, *dataset.task.split("_")[1:], dataset.name])
         templates.template(task, language)  # refused now, not in the middle of a run
-    return Pick(name, language, dataset.labels, tuple(chosen), read, unsayable, unfit, form)
+    return Selection(name, language, dataset.labels, tuple(chosen), read, unsayable, form=form)
 
 
-def _checked(picks: list[Pick], root: Path, tasks: Sequence[Task] = ()) -> list[Pick]:
-    if not any(pick.documents for pick in picks):
+def _checked(
+    selections: list[Selection], root: Path, tasks: Sequence[Task] = ()
+) -> list[Selection]:
+    if not any(each.documents for each in selections):
         kind = task_documents.KINDS[tasks[0]] if tasks else "NER"
-        read = ", ".join(f"{pick.name} of {pick.read} read" for pick in picks)
+        read = ", ".join(f"{each.name} of {each.read} read" for each in selections)
         raise DataError(
             f"no training documents under {root}" + (f": none in {read}" if read else ""),
             f"expected {kind}_<language>/<set>/train.json with labels.json beside it",
         )
-    return picks
+    return selections
 
 
 def _check_labels(labels: Sequence[str], where: str) -> None:

@@ -21,14 +21,15 @@ from b2ner_cli.errors import NOTICE, ModelError
 from b2ner_cli.models import attention
 from b2ner_cli.models.device_errors import is_device_failure, is_out_of_memory
 from b2ner_cli.models.output_head import logits_of
-from b2ner_cli.training.packing import AnswerLoss, Row, collate
+from b2ner_cli.training.packing import AnswerLoss, PackedRow, collate
 
 log = logging.getLogger("b2ner")
 
 _PREFIX, _OWNS, _ANSWER = 9, (14, 6), 4  # tokens: the prefix, each document's own, answers of them
 _WINDOW = 5  # of layers that slide, meanwhile: far less than these tokens
 _NO_WINDOW = 2**30  # some configurations take no None
-_TOLERANCE = 1e-4  # of the loss or of logits, in float32; rounding is far below it
+# Of the loss or of logits, and far above what rounds off: of weights in float32, and in 16 bits.
+_TOLERANCE, _TOLERANCE_16 = 1e-4, 2e-2
 
 
 def check(module: AnswerLoss) -> None:
@@ -36,7 +37,7 @@ def check(module: AnswerLoss) -> None:
 
     A window that the configuration has and the layers ignore becomes one past all positions.
     """
-    candidates, module.candidates = module.candidates, 0
+    sampled, module.sampled_softmax = module.sampled_softmax, 0
     with torch.no_grad(), _evaluating(module):
         why = _trouble(module)
         if why and module.grouped:
@@ -49,10 +50,10 @@ def check(module: AnswerLoss) -> None:
                 f"this model cannot be trained on packed documents: {why}",
                 "take a causal model of plain attention layers, such as Llama, Qwen or Gemma",
             )
-        if candidates and not _head_is_linear(module):
+        if sampled and not _head_is_linear(module):
             log.log(NOTICE, "the loss is over the whole vocabulary: logits are more than a product")
-            candidates = 0
-    module.candidates = candidates
+            sampled = 0
+    module.sampled_softmax = sampled
 
 
 def _trouble(module: AnswerLoss) -> str:
@@ -102,7 +103,7 @@ def _difference(module: AnswerLoss) -> str:
         if is_out_of_memory(error) or is_device_failure(error):
             raise
         return f"{type(error).__name__}: {error}"  # whatever its code raises at this use of it
-    if abs(packed - alone) <= _TOLERANCE * abs(alone):  # NaN is not
+    if abs(packed - alone) <= _tolerance(module) * abs(alone):  # NaN is not
         return ""
     return f"their loss would be {packed:.4g}, of each alone it is {alone:.4g}"
 
@@ -110,7 +111,7 @@ def _difference(module: AnswerLoss) -> str:
 def _losses(module: AnswerLoss) -> tuple[float, float]:
     """The mean loss of the answers to two documents: packed, and by the model as it comes."""
     prefix, *owns = _texts(module)
-    row = Row()
+    row = PackedRow()
     shared = row.append(prefix, 0, None)
     for own in owns:
         row.append(own[:-1], len(prefix), shared)
@@ -140,7 +141,12 @@ def _head_is_linear(module: AnswerLoss) -> bool:
         expected = causal(input_ids=prompt, use_cache=False).logits[0].float()
     some = torch.arange(0, len(weight), max(1, len(weight) // 1000), device=weight.device)
     found, expected = logits_of(causal, states, some), expected[:, some]
-    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())
+    return bool((found - expected).norm() <= _tolerance(module) * expected.norm())
+
+
+def _tolerance(module: AnswerLoss) -> float:
+    weight = module.network.get_base_model().get_output_embeddings().weight
+    return _TOLERANCE if weight.dtype == torch.float32 else _TOLERANCE_16
 
 
 def _texts(module: AnswerLoss) -> list[list[int]]:

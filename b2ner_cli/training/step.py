@@ -19,11 +19,11 @@ from accelerate.utils.memory import clear_device_cache
 
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.models.device_errors import is_out_of_memory
-from b2ner_cli.training.packing import AnswerLoss, Row, collate
+from b2ner_cli.training.packing import AnswerLoss, PackedRow, collate
 
 log = logging.getLogger("b2ner")
 
-Shared = tuple[Row, float]
+Shared = tuple[PackedRow, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Step:
     """
 
     number: int
-    rows: Sequence[Row]
+    rows: Sequence[PackedRow]
     seed: int
     mean_over: int = 0
 
@@ -51,21 +51,21 @@ class Step:
 
 
 def gradients(
-    module: AnswerLoss, accelerator: Accelerator, step: Step, at_once: int
+    module: AnswerLoss, accelerator: Accelerator, step: Step, micro_batch: int
 ) -> tuple[float, int]:
     """Leave a step's gradients in the parameters; gives its loss, and how many rows fit at once.
 
-    `at_once` is what earlier steps found, 0 for all rows. Where memory runs out, rows are halved;
-    raises B2nerError where one alone does not fit.
+    `micro_batch` is what earlier steps found, 0 for all rows. Where memory runs out, rows are
+    halved; raises B2nerError where one alone does not fit.
     """
     mine = step.shared[accelerator.process_index :: accelerator.num_processes]
     while True:
         # one mask over all rows would grow with the square of them
-        size = at_once if module.grouped else 1
+        size = micro_batch if module.grouped else 1
         loss, failed = _attempt(module, accelerator, step, _parts(mine, size))
         worst = _least(accelerator, failed)
         if not worst:
-            return _summed(module, accelerator, loss), at_once
+            return _summed(module, accelerator, loss), micro_batch
         if worst == 1:
             longest = max(len(row.ids) for row in step.rows)
             raise B2nerError(
@@ -74,18 +74,18 @@ def gradients(
                 "go on from the last checkpoint with --resume --set checkpointing=true, or start "
                 "over with a lower group, max_tokens or longest, e.g. --set group=1",
             )
-        at_once = (worst + 1) // 2
+        micro_batch = (worst + 1) // 2
         if accelerator.is_main_process:
             log.warning(
                 "out of memory at step %d: from here on %d rows at once, whose gradients are added "
                 "up; the result stays the same",
                 step.number + 1,
-                at_once,
+                micro_batch,
             )
 
 
-def _parts(rows: Sequence[Shared], at_once: int) -> list[Sequence[Shared]]:
-    size = at_once or max(1, len(rows))
+def _parts(rows: Sequence[Shared], micro_batch: int) -> list[Sequence[Shared]]:
+    size = micro_batch or max(1, len(rows))
     return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
 
@@ -142,8 +142,9 @@ def _summed(module: AnswerLoss, accelerator: Accelerator, loss: float) -> float:
     trained = [p for p in module.parameters() if p.requires_grad]
     # a process without rows has none
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    own = torch.cat([g.flatten() for g in grads] + [grads[0].new_tensor([loss])])
-    *every, total = accelerator.reduce(own, "sum").split([p.numel() for p in trained] + [1])
-    for p, gradient in zip(trained, every, strict=True):
+    own = torch.cat([grads[0].new_tensor([loss]), *(g.flatten() for g in grads)])
+    summed = accelerator.reduce(own, "sum")
+    gradients_of_all = summed[1:].split([p.numel() for p in trained])
+    for p, gradient in zip(trained, gradients_of_all, strict=True):
         p.grad = gradient.view_as(p)
-    return float(total)
+    return float(summed[0])

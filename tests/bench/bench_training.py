@@ -47,7 +47,8 @@ from b2ner_cli.models.tokenizer import load_tokenizer
 from b2ner_cli.prompts import rendering
 from b2ner_cli.prompts.examples import read_examples
 from b2ner_cli.training import packing, selection
-from b2ner_cli.training.loop import Setup, train
+from b2ner_cli.training.groups import PromptChoices
+from b2ner_cli.training.loop import Hooks, Setup, train
 from b2ner_cli.training.recipes import read_recipe
 from b2ner_cli.training.run import keep_freed_memory
 
@@ -92,7 +93,7 @@ class Clock:
 def choose(options, recipe):
     """Documents of data sets, or those in samples/, again and again until there are enough."""
     if options.data:
-        limits = balance.Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+        limits = balance.Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.max_chars)
         return selection.choose(options.data, limits, recipe.seed, options.only, options.task)
     read = read_examples(SAMPLES / "gold.jsonl")
     labels = tuple(dict.fromkeys(m.label for each in read for m in each.mentions))
@@ -102,14 +103,19 @@ def choose(options, recipe):
             range(recipe.batch * (options.steps + 1)), cycle(read), strict=False
         )
     )
-    return [selection.Pick("NER_en_samples", "en", labels, documents, len(documents), 0)]
+    return [selection.Selection("NER_en_samples", "en", labels, documents, len(documents), 0)]
+
+
+def with_softmax(recipe, count):
+    """A recipe with so many random entries of the vocabulary in the loss."""
+    return replace(recipe, experiments=replace(recipe.experiments, sampled_softmax=count))
 
 
 def schedule(picks, recipe, steps):
     """The recipe with so few epochs that it has `steps` steps, and the bundles of each."""
-    every = packing.Schedule(picks, recipe.batch, recipe.group, recipe.asking(), 1.0, recipe.seed)
+    every = packing.Schedule(picks, replace(recipe, epochs=1.0), PromptChoices.of(recipe))
     recipe = replace(recipe, epochs=steps / every.steps)
-    short = replace(every, epochs=recipe.epochs)
+    short = replace(every, recipe=recipe)
     if short.steps != steps or every.steps < steps:
         sys.exit(f"the data has {every.steps} steps, not {steps}: give more documents")
     return recipe, [bundles for _, bundles in short.batches()]
@@ -158,7 +164,7 @@ def run_ours(model, picks, recipe, steps, folder):
         clock.tick()
         losses.append(progress.loss)
 
-    train(picks, Setup(model, folder, recipe, device="cpu"), report=report)
+    train(picks, Setup(model, folder, recipe, device="cpu"), Hooks(report=report))
     lora = peft.LoraConfig.from_pretrained(folder / "adapter")
     return clock.steps(sizes, losses), losses[0], lora
 
@@ -203,11 +209,11 @@ def variants(recipe, options):
     """Name and recipe of each way to train with our loop."""
     found = {}
     if options.parts:
-        found["answer positions"] = replace(recipe, group=1, candidates=0)
+        found["answer positions"] = with_softmax(replace(recipe, group=1), 0)
         found["+ vocabulary sample"] = replace(recipe, group=1)
     found["ours"] = recipe
     for count in options.candidates:
-        found[f"ours, {count or 'all'} candidates"] = replace(recipe, candidates=count)
+        found[f"ours, {count or 'all'} candidates"] = with_softmax(recipe, count)
     return found
 
 
@@ -219,7 +225,7 @@ def measure(model, picks, recipe, options):
     steps = options.steps + 1
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        whole = replace(recipe, candidates=0)
+        whole = with_softmax(recipe, 0)
         _, exact, lora = run_ours(model, picks, whole, 1, out / "exact")
         _, first = run_trainer(model, picks, recipe, 1, lora, out / "trainer")
         if not math.isclose(first, exact, rel_tol=AGREE):
@@ -258,9 +264,10 @@ def summary(spent):
 
 
 def show(found, losses, recipe, options):
+    asked = recipe.experiments
     print(
-        f"batch {recipe.batch} in groups of {recipe.group}, first layer {recipe.first_layer}, "
-        f"rank {recipe.rank}, {recipe.candidates} candidates, {recipe.dtype}; "
+        f"batch {recipe.batch} in groups of {recipe.group}, first layer {asked.first_layer}, "
+        f"rank {recipe.rank}, {asked.sampled_softmax} candidates, {recipe.dtype}; "
         f"{options.rounds} rounds of {options.steps} steps, {torch.get_num_threads()} threads"
     )
     columns = list(next(iter(found.values())))

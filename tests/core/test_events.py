@@ -18,7 +18,7 @@ from b2ner_cli.prompts.parsing import parse_labels
 from b2ner_cli.prompts.rendering import Form, answer, render
 from b2ner_cli.scoring.items import paper
 from b2ner_cli.tagging.loop import Options, questions, tag
-from b2ner_cli.training.groups import Asking, bundles
+from b2ner_cli.training.groups import PromptChoices, bundles
 from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
 
@@ -209,7 +209,7 @@ def test_training_groups_say_which_event_is_asked_about(tmp_path):
     types, arguments = choose(tmp_path, Limits(), 1, tasks=("EET", "EEA"))
     assert (types.name, arguments.name) == ("EET_en_war", "EEA_en_war")
     assert (len(types.documents), len(arguments.documents)) == (3, 6)
-    groups = [g for b in bundles([arguments], 4, Asking(18, 0.0), "s") for g in b]
+    groups = [g for b in bundles([arguments], 4, PromptChoices(18, 0.0), "s") for g in b]
     said = {(g.form.event, g.form.trigger, frozenset(g.labels.names)) for g in groups}
     assert said == {
         ("attack", "bombed", frozenset(ROLES["attack"])),

@@ -12,8 +12,9 @@ from b2ner_cli.datasets.balance import Limits
 from b2ner_cli.datasets.task_configs import ConfigEntry, Part
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.training import selection
+from b2ner_cli.training.job import Before, TrainJob
 from b2ner_cli.training.recipes import Recipe, read_recipe
-from b2ner_cli.training.run import Before, TrainJob, run
+from b2ner_cli.training.run import run
 from b2ner_cli.training.selection import choose
 from tests.scripted import ScriptedEngine, Shell
 from tests.training.test_groups import row, rows, write
@@ -396,7 +397,7 @@ def test_predict(tmp_path, data):
     assert not (tmp_path / "none").exists()
 
 
-RECIPE = ["batch=4", "group=2", "rank=2", "alpha=4", "dtype=float32", "candidates=60"]
+RECIPE = ["batch=4", "group=2", "rank=2", "alpha=4", "dtype=float32", "sampled_softmax=60"]
 
 
 def test_train_and_train_again_from_run_json(tmp_path, data, tiny_llama):

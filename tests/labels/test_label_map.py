@@ -19,7 +19,7 @@ from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.loop import Options, tag
 from b2ner_cli.training.card import card
 from b2ner_cli.training.run import _label_names
-from b2ner_cli.training.selection import Pick, renamed
+from b2ner_cli.training.selection import Selection, renamed
 from tests.scripted import ScriptedEngine, Shell, numbered
 from tests.training.test_card import RECORD
 
@@ -324,7 +324,7 @@ def test_eval_renames_in_the_authors_files(shell, zoo, metric):
     assert report.f1 == pytest.approx(0.8)
 
 
-PICK = Pick(
+PICK = Selection(
     "NER_en_zoo", "en", ("PER", "LOC"),
     (Document("0", "Ann", mentions=(Mention("PER", "Ann"),), labels=("PER",)),), 1, 0,
 )  # fmt: skip

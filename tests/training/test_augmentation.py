@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.core.language import Language
-from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.labels.synonyms import other_names
-from b2ner_cli.training.augmentation import Variation, disturb, rename, some
-from b2ner_cli.training.groups import Asking, bundles
-from b2ner_cli.training.selection import Pick
+from b2ner_cli.training.augmentation import Augmentation, disturb, rename, some
+from b2ner_cli.training.groups import PromptChoices, bundles
+from b2ner_cli.training.selection import Selection
 
 TEXT = "Ann Lee met Bob in Rome . Ann Lee went on to Paris ."
 MENTIONS = (
@@ -97,7 +96,7 @@ def test_a_part_of_the_labels_mostly_holds_a_gold_one():
 
 def make_pick(count):
     documents = tuple(Document(str(n), TEXT, mentions=MENTIONS) for n in range(count))
-    return Pick("NER_en_0", "en", LABELS, documents, count, 0)
+    return Selection("NER_en_0", "en", LABELS, documents, count, 0)
 
 
 def group(*asked):
@@ -106,7 +105,7 @@ def group(*asked):
 
 
 def test_targets_use_the_names_that_are_asked():
-    asking = Asking(18, 0.1, Variation(0.5, 0.8, 0.5))
+    asking = PromptChoices(18, 0.1, Augmentation(0.5, 0.8, 0.5))
     groups = list(group([make_pick(160)], 4, asking, "7"))
     assert sum(len(asked.texts) for asked in groups) == 160
     sizes = {len(asked.labels.names) for asked in groups}
@@ -120,13 +119,7 @@ def test_targets_use_the_names_that_are_asked():
 
 
 def test_no_variation_leaves_documents_as_they_are():
-    for asked in group([make_pick(40)], 4, Asking(18, 0.0), "7"):
+    for asked in group([make_pick(40)], 4, PromptChoices(18, 0.0), "7"):
         assert set(asked.texts) == {TEXT}
         assert set(asked.targets) == {MENTIONS}
         assert set(asked.labels.names) == set(LABELS)
-
-
-@pytest.mark.parametrize("share", [{"subset": 1.1}, {"rename": -0.1}, {"noise": float("nan")}])
-def test_shares_are_shares(share):
-    with pytest.raises(UsageError, match="must be in"):
-        Variation(**share)

@@ -14,13 +14,14 @@ from b2ner_cli.scoring import report as scoring
 from b2ner_cli.tagging import predict_run, tag_run
 from b2ner_cli.training import evaluation
 from b2ner_cli.training.evaluation import EvalData
-from b2ner_cli.training.recipes import Recipe
-from b2ner_cli.training.run import TrainJob, run
+from b2ner_cli.training.job import TrainJob
+from b2ner_cli.training.recipes import Experiments, Recipe
+from b2ner_cli.training.run import run
 from tests.training.test_groups import row, write
 
 RECIPE = Recipe(
-    rank=2, alpha=4, dropout=0.1, batch=2, group=2, candidates=60, dtype="float32", epochs=2.5,
-    learning_rate=1e-2,
+    rank=2, alpha=4, dropout=0.1, batch=2, group=2, dtype="float32", epochs=2.5,
+    learning_rate=1e-2, experiments=Experiments(sampled_softmax=60),
 )  # fmt: skip
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.datasets.balance import Limits
-from b2ner_cli.errors import DataError, UsageError
+from b2ner_cli.errors import DataError
 from b2ner_cli.prompts.rendering import Example
-from b2ner_cli.training.augmentation import Variation
-from b2ner_cli.training.groups import Asking, Showing, bundles, count_bundles
-from b2ner_cli.training.selection import Pick, choose
+from b2ner_cli.training.augmentation import Augmentation
+from b2ner_cli.training.groups import FewShot, PromptChoices, bundles, count_bundles
+from b2ner_cli.training.selection import Selection, choose
 
 
 def group(*asked):
@@ -50,7 +50,7 @@ def make_pick(count, labels=("person", "city"), name="NER_en_a", **more):
         )
         for i in range(count)
     )
-    return Pick(name, "en", tuple(labels), documents, count, 0)
+    return Selection(name, "en", tuple(labels), documents, count, 0)
 
 
 # choose
@@ -140,7 +140,7 @@ def test_separators_in_surfaces_are_counted(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=train)
     picks = choose(tmp_path, Limits(), 1)
     assert picks[0].unsayable == 1
-    (asked,) = group(picks, 4, Asking(18, 0.0), "1")
+    (asked,) = group(picks, 4, PromptChoices(18, 0.0), "1")
     assert asked.targets == ((Mention("person", "c"),),)
 
 
@@ -172,7 +172,7 @@ def test_label_no_prompt_can_hold_is_named_with_its_file(tmp_path, label):
 @pytest.mark.parametrize("sizes", [(1,), (7,), (130, 5)])
 def test_every_document_once_and_sets_apart(sizes, size):
     picks = [make_pick(count, name=f"NER_en_{i}") for i, count in enumerate(sizes)]
-    groups = list(group(picks, size, Asking(), "seed"))
+    groups = list(group(picks, size, PromptChoices(), "seed"))
     assert Counter(t for g in groups for t in g.texts) == Counter(texts(picks))
     assert all(len(g.texts) == len(g.targets) <= size for g in groups)
     assert all(len({text.split()[0] for text in g.texts}) == 1 for g in groups)
@@ -188,9 +188,9 @@ def test_documents_with_labels_of_their_own_are_bundled(size):
         for i, count in enumerate(counts)
         for j in range(count)
     )
-    pick = Pick("NER_en_a", "en", ("x",), documents, len(documents), 0)
+    pick = Selection("NER_en_a", "en", ("x",), documents, len(documents), 0)
     for seed in "1234":
-        made = list(bundles([pick], size, Asking(18, 0.0), seed))
+        made = list(bundles([pick], size, PromptChoices(18, 0.0), seed))
         assert Counter(t for b in made for g in b for t in g.texts) == Counter(
             d.text for d in documents
         )
@@ -214,8 +214,8 @@ def test_names_that_come_with_a_text_stand_in_for_its_labels():
         )
         for i in range(30)
     )
-    pick = Pick("NER_en_a", "en", ("person",), documents, 30, 0)
-    asked = group([pick], 1, Asking(18, 0.0, Variation(rename=0.7)), "1")
+    pick = Selection("NER_en_a", "en", ("person",), documents, 30, 0)
+    asked = group([pick], 1, PromptChoices(18, 0.0, Augmentation(rename=0.7)), "1")
     names = Counter(one.labels.names[0] for one in asked)
     assert set(names) == {"person", "clerk", "cook"}
     assert all(one.targets[0][0].label == one.labels.names[0] for one in asked)
@@ -223,14 +223,18 @@ def test_names_that_come_with_a_text_stand_in_for_its_labels():
 
 def test_groups_follow_the_seed():
     picks = [make_pick(40)]
-    assert list(group(picks, 4, Asking(), "1")) == list(group(picks, 4, Asking(), "1"))
-    assert list(group(picks, 4, Asking(), "1")) != list(group(picks, 4, Asking(), "2"))
+    assert list(group(picks, 4, PromptChoices(), "1")) == list(
+        group(picks, 4, PromptChoices(), "1")
+    )
+    assert list(group(picks, 4, PromptChoices(), "1")) != list(
+        group(picks, 4, PromptChoices(), "2")
+    )
 
 
 def test_label_lists_are_capped_with_gold_first():
     labels = tuple(f"l{i}" for i in range(40))
     pick = make_pick(60, labels)
-    for asked in group([pick], 4, Asking(6, 0.0), "1"):
+    for asked in group([pick], 4, PromptChoices(6, 0.0), "1"):
         gold = {labels[int(text.split()[1]) % 40] for text in asked.texts}
         assert len(asked.labels.names) == 6
         assert gold <= set(asked.labels.names)
@@ -240,21 +244,21 @@ def test_label_lists_are_capped_with_gold_first():
 def test_more_gold_than_room():
     labels = tuple(f"l{i}" for i in range(9))
     document = Document(id="0", text="x", mentions=tuple(Mention(la, "x") for la in labels))
-    pick = Pick("NER_en_a", "en", labels, (document,), 1, 0)
-    (asked,) = group([pick], 4, Asking(5, 0.0), "1")
+    pick = Selection("NER_en_a", "en", labels, (document,), 1, 0)
+    (asked,) = group([pick], 4, PromptChoices(5, 0.0), "1")
     assert len(asked.labels.names) == 5
     assert {m.label for m in asked.targets[0]} == set(asked.labels.names)
 
 
 def test_few_labels_are_all_asked_and_their_order_varies():
-    groups = group([make_pick(64, tuple("abcd"))], 2, Asking(18, 0.0), "1")
+    groups = group([make_pick(64, tuple("abcd"))], 2, PromptChoices(18, 0.0), "1")
     orders = {asked.labels.names for asked in groups}
     assert all(sorted(order) == list("abcd") for order in orders)
     assert len(orders) > 5
 
 
 def test_dropout_takes_a_label_with_its_entities():
-    asked = list(group([make_pick(400, tuple("abcdef"))], 2, Asking(18, 0.5), "1"))
+    asked = list(group([make_pick(400, tuple("abcdef"))], 2, PromptChoices(18, 0.5), "1"))
     for one in asked:
         assert one.labels.names
         for text, targets in zip(one.texts, one.targets, strict=True):
@@ -265,20 +269,20 @@ def test_dropout_takes_a_label_with_its_entities():
 
 
 def test_dropout_leaves_a_label():
-    asked = list(group([make_pick(50, ("a", "b"))], 1, Asking(18, 0.99), "1"))
+    asked = list(group([make_pick(50, ("a", "b"))], 1, PromptChoices(18, 0.99), "1"))
     assert {len(one.labels.names) for one in asked} <= {1, 2}
     assert {one.labels.names for one in asked} >= {("a",), ("b",)}
 
 
 def test_own_labels_of_documents():
-    (asked,) = group([make_pick(3, labels=("person", "city"))], 4, Asking(18, 0.0), "1")
+    (asked,) = group([make_pick(3, labels=("person", "city"))], 4, PromptChoices(18, 0.0), "1")
     assert set(asked.labels.names) == {"person", "city"}
     own = make_pick(3, labels=("person", "city"))
     documents = tuple(
         Document(id=d.id, text=d.text, mentions=(), labels=("river", "sea")) for d in own.documents
     )
-    pick = Pick(own.name, "en", own.labels, documents, 3, 0)
-    (asked,) = group([pick], 4, Asking(18, 0.0), "1")
+    pick = Selection(own.name, "en", own.labels, documents, 3, 0)
+    (asked,) = group([pick], 4, PromptChoices(18, 0.0), "1")
     assert set(asked.labels.names) == {"river", "sea"}
 
 
@@ -288,15 +292,15 @@ def test_label_annotated_in_one_document_only_is_not_asked_of_its_neighbour():
         Document(id="0", text="Po", mentions=(Mention("river", "Po"),), labels=("river", "sea")),
         Document(id="1", text="Rome", mentions=(Mention("city", "Rome"),), labels=("city", "sea")),
     )
-    pick = Pick("NER_en_a", "en", ("river", "city", "sea"), documents, 2, 0)
-    for asked in group([pick], 2, Asking(18, 0.0), "1"):
+    pick = Selection("NER_en_a", "en", ("river", "city", "sea"), documents, 2, 0)
+    for asked in group([pick], 2, PromptChoices(18, 0.0), "1"):
         for text in asked.texts:
             own = {"Po": {"river", "sea"}, "Rome": {"city", "sea"}}[text]
             assert set(asked.labels.names) <= own
 
 
 def test_label_listed_twice_in_the_data():
-    (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, Asking(18, 0.0), "1")
+    (asked,) = group([make_pick(2, labels=("a", "b", "c", "c"))], 4, PromptChoices(18, 0.0), "1")
     assert sorted(asked.labels.names) == ["a", "b", "c"]
 
 
@@ -305,7 +309,7 @@ def test_label_listed_twice_in_the_data():
 
 def test_few_shot_groups_show_other_documents_of_their_set():
     picks = [make_pick(30), make_pick(30, name="NER_en_b")]
-    asking = Asking(18, 0.0, showing=Showing(few_shot=0.5, most=3))
+    asking = PromptChoices(18, 0.0, few_shot=FewShot(share=0.5, most=3))
     groups = group(picks, 4, asking, "seed")
     shown = [g for g in groups if g.form.examples]
     assert 0 < len(shown) < len(groups)
@@ -319,15 +323,15 @@ def test_few_shot_groups_show_other_documents_of_their_set():
 
 def test_examples_that_are_given_stand_in():
     given = (Example("Ann .", (Mention("person", "Ann"), Mention("river", "Po"))),)
-    asking = Asking(18, 0.0, showing=Showing(few_shot=1.0, examples=given))
+    asking = PromptChoices(18, 0.0, few_shot=FewShot(share=1.0, examples=given))
     for each in group([make_pick(8)], 4, asking, "seed"):
         (example,) = each.form.examples
         assert example.text == "Ann ." and example.mentions == (Mention("person", "Ann"),)
 
 
 def test_described_groups_describe_what_is_known_under_the_name_asked():
-    showing = Showing(described=0.5, descriptions={"person": "a human"})
-    asking = Asking(18, 0.0, Variation(rename=0.5), showing)
+    showing = FewShot(described=0.5, descriptions={"person": "a human"})
+    asking = PromptChoices(18, 0.0, Augmentation(rename=0.5), showing)
     groups = group([make_pick(80)], 4, asking, "seed")
     described = [g.labels.descriptions for g in groups if g.labels.descriptions]
     assert 0 < len(described) < len(groups)
@@ -337,11 +341,7 @@ def test_described_groups_describe_what_is_known_under_the_name_asked():
 
 def test_without_shares_groups_are_what_they_were():
     picks = [make_pick(30)]
-    given = Showing(examples=(Example("Ann .", ()),), descriptions={"person": "a human"})
-    assert group(picks, 4, Asking(showing=given), "s") == group(picks, 4, Asking(), "s")
-
-
-@pytest.mark.parametrize("name", ["few_shot", "described"])
-def test_shares_are_shares(name):
-    with pytest.raises(UsageError, match=name):
-        Showing(**{name: 1.5})
+    given = FewShot(examples=(Example("Ann .", ()),), descriptions={"person": "a human"})
+    assert group(picks, 4, PromptChoices(few_shot=given), "s") == group(
+        picks, 4, PromptChoices(), "s"
+    )

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
 from b2ner_cli.training import checkpoints
-from b2ner_cli.training.loop import Setup, ahead, train, warm_cosine
-from b2ner_cli.training.recipes import Recipe
-from b2ner_cli.training.selection import Pick
+from b2ner_cli.training.loop import Hooks, Setup, ahead, train, warm_cosine
+from b2ner_cli.training.recipes import Experiments, Recipe
+from b2ner_cli.training.selection import Selection
 from tests.tiny import tiny_adapter, tiny_model
 
 RECIPE = {
-    "rank": 4, "alpha": 8, "dropout": 0.1, "batch": 4, "group": 2, "candidates": 60,
+    "rank": 4, "alpha": 8, "dropout": 0.1, "batch": 4, "group": 2, "sampled_softmax": 60,
     "learning_rate": 1e-2, "dtype": "float32",
 }  # fmt: skip
 
@@ -34,13 +34,13 @@ def picks(count=24):
         )
         for i in range(count)
     )
-    return [Pick("NER_en_a", "en", ("person", "city"), documents, count, 0)]
+    return [Selection("NER_en_a", "en", ("person", "city"), documents, count, 0)]
 
 
 def run(model, out, *, data=None, recipe=None, report=lambda progress: None, **more):
-    chosen = Recipe(**{**RECIPE, **(recipe or {})})
+    chosen = Recipe.of({**RECIPE, **(recipe or {})})
     setup = Setup(str(model), out, chosen, device="cpu", **more)
-    return train(data or picks(), setup, report=report)
+    return train(data or picks(), setup, Hooks(report=report))
 
 
 def state(out, step):
@@ -150,7 +150,7 @@ def test_resume_without_a_checkpoint_starts_at_the_beginning(tiny_llama, tmp_pat
 def test_too_long_documents_are_counted(tiny_llama, tmp_path):
     (pick,) = picks(6)
     long = Document(id="9", text="Ann " * 500, mentions=())
-    data = [Pick("NER_en_a", "en", pick.labels, (*pick.documents, long), 7, 0)]
+    data = [Selection("NER_en_a", "en", pick.labels, (*pick.documents, long), 7, 0)]
     trained = run(tiny_llama, tmp_path, data=data)
     assert (trained.documents, trained.too_long) == (6, 1)
 
@@ -176,12 +176,12 @@ def test_layers_below_the_first_carry_no_lora(tiny_llama, tmp_path):
         run(tiny_llama, tmp_path / "b", recipe={"first_layer": 2})
 
 
-def test_documents_at_once_make_no_difference(tiny_llama, tmp_path):
+def test_documents_micro_batch_make_no_difference(tiny_llama, tmp_path):
     losses, adapters = [], []
-    for at_once in (0, 2, 5):  # of 8, in rows of 2: all, one row and three rows at once
+    for micro_batch in (0, 2, 5):  # of 8, in rows of 2: all, one row and three rows at once
         seen = []
-        recipe = {"batch": 8, "dropout": 0.0, "at_once": at_once, "learning_rate": 1e-3}
-        out = tmp_path / str(at_once)
+        recipe = {"batch": 8, "dropout": 0.0, "micro_batch": micro_batch, "learning_rate": 1e-3}
+        out = tmp_path / str(micro_batch)
         run(tiny_llama, out, recipe=recipe, report=seen.append, checkpoint_every=3)
         losses.append([progress.loss for progress in seen])
         adapters.append(state(out, 3))
@@ -193,9 +193,9 @@ def test_documents_at_once_make_no_difference(tiny_llama, tmp_path):
                 torch.testing.assert_close(tensor, adapters[0][name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_run_may_go_on_with_fewer_documents_at_once(tiny_llama, tmp_path):
+def test_a_run_may_go_on_with_fewer_documents_micro_batch(tiny_llama, tmp_path):
     run(tiny_llama, tmp_path, data=picks(8), checkpoint_every=1)
-    run(tiny_llama, tmp_path, data=picks(8), resume=True, recipe={"at_once": 2})
+    run(tiny_llama, tmp_path, data=picks(8), resume=True, recipe={"micro_batch": 2})
 
 
 # a stage that starts from an adapter
@@ -320,17 +320,17 @@ def test_output_that_cannot_be_written(tiny_llama, tmp_path):
         ({"rank": 0}, "rank must be at least 1, not 0"),
         ({"max_tokens": -5}, "max_tokens must be at least 1"),
         ({"per_label": 0}, "per_label must be at least 1"),
-        ({"longest": 0}, "longest must be at least 1"),
+        ({"max_chars": 0}, "max_chars must be at least 1"),
         ({"label_dropout": 1.0}, r"label_dropout must be in \[0, 1\), not 1.0"),
         ({"dropout": -0.1}, "dropout must be in"),
         ({"empty": math.nan}, "empty must be in"),
         ({"empty": 1.1}, r"empty must be in \[0, 1\], not 1.1"),
-        ({"at_once": -1}, "at_once must not be negative"),
+        ({"micro_batch": -1}, "micro_batch must not be negative"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"epochs": math.inf}, "epochs must be positive"),
         ({"clip": 0}, "clip must be positive"),
-        ({"candidates": -1}, "candidates must not be negative"),
+        ({"sampled_softmax": -1}, "sampled_softmax must not be negative"),
         ({"weight_decay": -1}, "weight_decay must not be negative"),
         ({"first_layer": -1}, "first_layer must not be negative"),
         ({"batch": 6, "group": 4}, "batch 6 is no multiple of group 4"),
@@ -340,11 +340,12 @@ def test_output_that_cannot_be_written(tiny_llama, tmp_path):
 )
 def test_recipe_is_checked(values, message):
     with pytest.raises(UsageError, match=message):
-        Recipe(**values)
+        Recipe.of(values)
 
 
 def test_recipe_with_the_edges():
-    Recipe(label_dropout=0.0, warmup=0.0, candidates=0, empty=0.0, weight_decay=0.0, epochs=0.1)
+    Recipe(label_dropout=0.0, warmup=0.0, empty=0.0, weight_decay=0.0, epochs=0.1)
+    Experiments(sampled_softmax=0)
 
 
 def test_warm_cosine():

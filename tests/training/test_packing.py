@@ -13,9 +13,10 @@ from b2ner_cli.models import files, loading
 from b2ner_cli.models.output_head import logits_of
 from b2ner_cli.prompts import rendering
 from b2ner_cli.training import attention as training_attention
-from b2ner_cli.training.groups import Asking, Group
+from b2ner_cli.training.groups import Group, PromptChoices
 from b2ner_cli.training.packing import AnswerLoss, Schedule, collate, pack
-from b2ner_cli.training.selection import Pick
+from b2ner_cli.training.recipes import Experiments, Recipe
+from b2ner_cli.training.selection import Selection
 from tests.tiny import VOCABULARY, tiny_model
 
 GROUPS = [
@@ -49,9 +50,9 @@ def adapted(request, tmp_path_factory):
 def answer_loss(request, monkeypatch):
     """Makes the loss with either attention: ours, or the model's own with one large mask."""
 
-    def make(network, candidates):
+    def make(network, sampled_softmax):
         network.get_base_model().config._attn_implementation = "eager"
-        made = AnswerLoss(network, candidates)
+        made = AnswerLoss(network, sampled_softmax)
         assert made.grouped == (request.param == "grouped")
         return made
 
@@ -193,15 +194,15 @@ def test_visibility(tokenizer):
 # the sampled loss
 
 
-def test_all_candidates_are_the_full_vocabulary(adapted):
+def test_all_sampled_softmax_are_the_full_vocabulary(adapted):
     network, tokenizer = adapted
     batch = batch_of(GROUPS, tokenizer)
     full = AnswerLoss(network, 0)(batch, 0)
-    for candidates in (VOCABULARY, VOCABULARY + 1, 10 * VOCABULARY):
-        assert AnswerLoss(network, candidates)(batch, 0).item() == full.item()
+    for sampled_softmax in (VOCABULARY, VOCABULARY + 1, 10 * VOCABULARY):
+        assert AnswerLoss(network, sampled_softmax)(batch, 0).item() == full.item()
 
 
-def test_candidates_estimate_the_full_loss(adapted):
+def test_sampled_softmax_estimate_the_full_loss(adapted):
     network, tokenizer = adapted
     batch = batch_of(GROUPS, tokenizer)
     with torch.no_grad():
@@ -229,7 +230,7 @@ def test_logits_of_some_tokens_are_capped_like_those_of_all(tmp_path):
 
 def picks_of(*sizes):
     return [
-        Pick(
+        Selection(
             f"NER_en_{number}",
             "en",
             ("person", "city"),
@@ -244,6 +245,13 @@ def picks_of(*sizes):
     ]
 
 
+def schedule_of(selections, batch, group, *, dropout=0.1, epochs=1.0, seed=1, **asked):
+    recipe = Recipe(
+        batch=batch, group=group, epochs=epochs, seed=seed, experiments=Experiments(**asked)
+    )
+    return Schedule(selections, recipe, PromptChoices(dropout=dropout))
+
+
 SIZES = [(1,), (4,), (5, 3), (64,), (65, 1, 30), (200,)]
 
 
@@ -251,13 +259,13 @@ SIZES = [(1,), (4,), (5, 3), (64,), (65, 1, 30), (200,)]
 @pytest.mark.parametrize(("batch", "group"), [(4, 4), (8, 2), (16, 4)])
 @pytest.mark.parametrize("epochs", [0.4, 1.0, 2.0, 2.5])
 def test_schedule(sizes, batch, group, epochs):
-    schedule = Schedule(picks_of(*sizes), batch, group, Asking(), epochs, 5)
+    schedule = schedule_of(picks_of(*sizes), batch, group, epochs=epochs, seed=5)
     batches = list(schedule.batches())
     assert [step for step, _ in batches] == list(range(schedule.steps))
-    one = Schedule(schedule.picks, batch, group, Asking(), 1.0, 5).steps
+    one = schedule_of(schedule.selections, batch, group, seed=5).steps
     assert schedule.steps == max(1, round(one * epochs))
     assert all(1 <= len(groups) <= batch // group for _, groups in batches)
-    every = Counter(d.text for pick in schedule.picks for d in pick.documents)
+    every = Counter(d.text for pick in schedule.selections for d in pick.documents)
     for epoch in range(schedule.steps // one):
         chunk = batches[epoch * one : (epoch + 1) * one]
         assert Counter(t for _, made in chunk for b in made for g in b for t in g.texts) == every
@@ -267,10 +275,10 @@ def test_schedule(sizes, batch, group, epochs):
 
 def test_epochs_and_seeds_differ():
     (first, second) = (
-        list(Schedule(picks_of(64), 4, 4, Asking(), 1.0, seed).batches()) for seed in (1, 2)
+        list(schedule_of(picks_of(64), 4, 4, seed=seed).batches()) for seed in (1, 2)
     )
     assert first != second
-    both = list(Schedule(picks_of(64), 4, 4, Asking(), 2.0, 1).batches())
+    both = list(schedule_of(picks_of(64), 4, 4, epochs=2.0).batches())
     assert both[:16] == first
     assert [groups for _, groups in both[16:]] != [groups for _, groups in first]
 
@@ -281,8 +289,8 @@ def test_documents_with_label_lists_of_their_own():
         Document(id=d.id, text=d.text, mentions=(), labels=("a",) if i % 3 else None)
         for i, d in enumerate(pick.documents)
     )
-    schedule = Schedule(
-        [Pick("NER_en_0", "en", ("b",), documents, 21, 0)], 4, 2, Asking(dropout=0.0), 1.0, 1
+    schedule = schedule_of(
+        [Selection("NER_en_0", "en", ("b",), documents, 21, 0)], 4, 2, dropout=0.0
     )
     batches = list(schedule.batches())
     assert len(batches) == schedule.steps
@@ -303,19 +311,20 @@ def lists(schedule, epoch):
 
 def test_label_lists_may_be_drawn_once_for_all_epochs():
     picks = picks_of(40)
-    once = Schedule(picks, 4, 1, Asking(dropout=0.5), 2.0, 1, nearby=0, redraw=False)
+    drawn = {"dropout": 0.5, "epochs": 2.0, "length_bucket_window": 0}
+    once = schedule_of(picks, 4, 1, **drawn, resample_each_epoch=False)
     first, second = lists(once, 0), lists(once, 1)
     assert len(first) == 40
     assert first == second
     assert list(first) != list(second)
-    anew = Schedule(picks, 4, 1, Asking(dropout=0.5), 2.0, 1, nearby=0)
+    anew = schedule_of(picks, 4, 1, **drawn)
     assert lists(anew, 0) != lists(anew, 1)
     assert lists(anew, 0).keys() == lists(anew, 1).keys()
 
 
 def test_steps_of_any_documents_or_of_like_ones():
-    def spread(nearby):
-        schedule = Schedule(picks, 4, 1, Asking(), 1.0, 1, nearby=nearby)
+    def spread(window):
+        schedule = schedule_of(picks, 4, 1, length_bucket_window=window)
         steps = [[len(g.texts[0]) for b in bundles for g in b] for _, bundles in schedule.batches()]
         assert sorted(length for step in steps for length in step) == lengths
         assert [len(step) for step in steps] == [4] * 16

@@ -17,11 +17,18 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from b2ner_cli.errors import UsageError
-from b2ner_cli.training import loop
+from b2ner_cli.training import prepare
 from tests.training.test_groups import row, write
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ("batch=8", "group=2", "rank=2", "candidates=60", "learning_rate=1e-2", "dtype=float32")
+SETTINGS = (
+    "batch=8",
+    "group=2",
+    "rank=2",
+    "sampled_softmax=60",
+    "learning_rate=1e-2",
+    "dtype=float32",
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +152,8 @@ def test_a_mistake_ends_all_processes(data, tiny_llama, tmp_path):
 @pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
 def test_a_split_model_is_refused(monkeypatch, kind):
     monkeypatch.setattr(
-        loop, "Accelerator", lambda **options: SimpleNamespace(distributed_type=kind)
+        prepare, "Accelerator", lambda **options: SimpleNamespace(distributed_type=kind)
     )
     with pytest.raises(UsageError, match=f"set up for {kind.value}") as caught:
-        loop._accelerator("cpu", "float32")
+        prepare.make_accelerator("cpu", "float32")
     assert "without FSDP" in caught.value.hint

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import b2ner_cli
 from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.errors import UsageError
-from b2ner_cli.training.recipes import RECIPES, Recipe, read_recipe
+from b2ner_cli.training.recipes import RECIPES, Experiments, Recipe, read_recipe
 
 
 def test_settings_win_over_file_and_file_over_recipe(tmp_path):
@@ -16,15 +17,13 @@ def test_settings_win_over_file_and_file_over_recipe(tmp_path):
     config.write_text("rank = 8\nbatch = 16\ngroup = 4\n")
     recipe = read_recipe("mini", config, ["rank=4", "learning_rate=2e-4"])
     assert (recipe.rank, recipe.batch, recipe.learning_rate) == (4, 16, 2e-4)
-    assert recipe.first_layer == RECIPES["mini"]["first_layer"]
+    assert recipe.experiments.first_layer == RECIPES["mini"]["first_layer"]
 
 
 def test_run_json_gives_the_same_recipe_again(tmp_path):
-    from dataclasses import asdict
-
     recipe = Recipe(rank=4, epochs=0.5, seed=7)
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"recipe": asdict(recipe)}))
+    path.write_text(json.dumps({"recipe": recipe.flat()}))
     assert read_recipe("default", path, []) == recipe
 
 
@@ -74,26 +73,31 @@ def test_the_papers_settings(name):
     assert (recipe.rank, recipe.alpha, recipe.dropout) == (32, 64, 0.05)
     assert (recipe.learning_rate, recipe.warmup, recipe.weight_decay) == (3e-4, 0.02, 1e-4)
     assert (recipe.batch, recipe.max_labels, recipe.label_dropout) == (128, 18, 0.10)
-    assert (recipe.target, recipe.max_tokens, recipe.candidates) == ("attention", 4096, 0)
-    assert recipe.first_layer == recipe.subset == recipe.rename == recipe.noise == 0
+    assert (recipe.target, recipe.max_tokens, recipe.experiments.sampled_softmax) == (
+        "attention",
+        4096,
+        0,
+    )
+    asked = recipe.experiments
+    assert asked.first_layer == asked.subset == asked.rename == asked.noise == 0
     assert recipe.epochs == (6 if name == "paper-crosslingual" else 5)
     most = 10_000 if name == "paper-supervised" else 50_000
-    assert recipe.random_most == recipe.per_set == most
+    assert recipe.experiments.random_most == recipe.per_set == most
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_no_cap_of_the_paper_cuts_but_the_number_of_documents(name):
     recipe = read_recipe(name, None, ["per_set=40", "per_label=40"])
-    limits = Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.longest)
+    limits = Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.max_chars)
     rng = random.Random(1)
     for labels in ([()] * 30, [("a",)] * 30, [(), ("a", "b")] * 15):
         assert sorted(balanced(labels, limits, rng)) == list(range(30))
     assert len(balanced([("a",)] * 60, limits, rng)) == 40
 
 
-@pytest.mark.parametrize("at_once, rows", [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (128, 32)])
-def test_documents_at_once_are_whole_rows(at_once, rows):
-    assert Recipe(batch=128, group=4, at_once=at_once).rows_at_once == rows
+@pytest.mark.parametrize("micro_batch, rows", [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (128, 32)])
+def test_documents_micro_batch_are_whole_rows(micro_batch, rows):
+    assert Recipe(batch=128, group=4, micro_batch=micro_batch).micro_batch_rows == rows
 
 
 @pytest.mark.parametrize("target", ["", "q_proj,", "q proj", "*", "a,,b"])
@@ -106,22 +110,25 @@ def test_targets_may_be_spaced():
     assert Recipe(target="q_proj, self_attn.v_proj").targets == ("q_proj", "self_attn.v_proj")
 
 
-def test_exact_reference_differs_where_the_readme_says():
-    from dataclasses import asdict
-
+def test_exact_reference_differs_where_the_documentation_says():
     for name, mean_over in (("paper-20b", 1), ("paper-crosslingual", 4)):
-        ours, theirs = (asdict(read_recipe(name, None, [], exact)) for exact in (False, True))
+        ours, theirs = (read_recipe(name, None, [], exact).flat() for exact in (False, True))
         changed = {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
         assert changed == {
-            "group": (4, 1), "mean_over": (0, mean_over), "nearby": (8, 0), "redraw": (True, False),
+            "group": (4, 1), "mean_over": (0, mean_over), "length_bucket_window": (8, 0),
+            "resample_each_epoch": (True, False),
         }  # fmt: skip
-        readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+        page = (Path(b2ner_cli.__file__).parent / "docs" / "training.md").read_text(
+            encoding="utf-8"
+        )
         for key in changed:
-            assert f"| `{key}` |" in readme
+            assert f"| `{key}` |" in page
 
 
 def test_settings_win_over_the_reference():
-    assert read_recipe("paper-7b", None, ["nearby=2"], exact=True).nearby == 2
+    assert (
+        read_recipe("paper-7b", None, ["nearby=2"], exact=True).flat()["length_bucket_window"] == 2
+    )
 
 
 def test_exact_reference_needs_a_recipe_of_the_paper():
@@ -132,4 +139,4 @@ def test_exact_reference_needs_a_recipe_of_the_paper():
 
 def test_means_are_over_whole_groups():
     with pytest.raises(UsageError, match="mean_over 6 is no multiple of group 4"):
-        Recipe(mean_over=6)
+        Recipe(experiments=Experiments(mean_over=6))

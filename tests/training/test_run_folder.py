@@ -8,13 +8,15 @@ import pytest
 
 from b2ner_cli.errors import B2nerError, OutputError, UsageError
 from b2ner_cli.training import run_folder
-from b2ner_cli.training.recipes import Recipe
-from b2ner_cli.training.run import TrainJob, run
+from b2ner_cli.training.job import TrainJob
+from b2ner_cli.training.recipes import Experiments, Recipe
+from b2ner_cli.training.run import run
 from tests.tiny import tiny_adapter
-from tests.training.test_curve import polyline
 from tests.training.test_groups import row, write
 
-SMALL = Recipe(rank=2, batch=2, group=2, dtype="float32", candidates=60)
+SMALL = Recipe(
+    rank=2, batch=2, group=2, dtype="float32", experiments=Experiments(sampled_softmax=60)
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ MISTAKES = {
     "adapter of another rank": lambda job, tmp: replace(
         job, from_adapter=tiny_adapter(tmp / "start", job.model, rank=4)
     ),
-    "no such layer": lambda job, tmp: replace(job, recipe=replace(SMALL, first_layer=9)),
+    "no such layer": lambda job, tmp: replace(
+        job, recipe=replace(SMALL, experiments=Experiments(first_layer=9))
+    ),
     "no such device": lambda job, tmp: replace(job, device="cuda:99"),
     "no held-out sets": lambda job, tmp: replace(job, heldout=tmp / "nowhere"),
 }
@@ -114,7 +118,7 @@ def test_a_file_in_the_way(tmp_path):
             run_folder.begin(out, resume=False, force=True)
 
 
-def test_a_resumed_run_logs_each_step_once_and_draws_its_curve(data, tiny_llama, tmp_path):
+def test_a_resumed_run_logs_each_step_once(data, tiny_llama, tmp_path):
     out = tmp_path / "run"
     job = TrainJob(
         data, out, replace(SMALL, epochs=3.0), str(tiny_llama), device="cpu", checkpoint_every=4
@@ -128,22 +132,89 @@ def test_a_resumed_run_logs_each_step_once_and_draws_its_curve(data, tiny_llama,
 
     with pytest.raises(KeyboardInterrupt):
         run(job, kill)
-    assert not (out / "curve.svg").exists()
-    seen = []
-    run(replace(job, resume=True), lambda *_: seen.append((out / "curve.svg").read_text()))
+    run(replace(job, resume=True))
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(math.isfinite(line["loss"]) for line in lines)
-    assert len(seen) == 2  # steps 5 and 6, when the curve showed what was known at the start
-    assert [polyline(text, "loss") for text in seen] == [4, 4]
-    assert polyline((out / "curve.svg").read_text(), "loss") == 6
 
 
 def test_a_log_that_holds_no_steps(tmp_path):
     assert run_folder.read_log(tmp_path) == []
     (tmp_path / "log.jsonl").write_bytes(b'[1]\n{"step": "two"}\n\xff\n{"step": 2}\n')
     assert run_folder.read_log(tmp_path) == [{"step": 2}]
-    run_folder.draw_curve(tmp_path, "")
-    assert not (tmp_path / "curve.svg").exists()
     run_folder.begin(tmp_path, resume=True, force=False, step=1)
     assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+# what a run notes
+
+LINE = {"step": 3, "steps": 6, "loss": 0.5, "documents": 12, "seconds": 4.0, "learning_rate": 1e-3}
+
+
+def test_scalars():
+    assert run_folder.scalars(LINE) == {
+        "loss": 0.5, "learning_rate": 1e-3, "documents_per_second": 3.0,
+    }  # fmt: skip
+    assert run_folder.scalars({"step": 3, "f1": 0.25}) == {"f1": 0.25}
+    assert run_folder.scalars({**LINE, "seconds": 0.0}).keys() == {"loss", "learning_rate"}
+
+
+def test_lines_and_scalars_go_out_together(tmp_path):
+    added = []
+
+    class Board:
+        def add_scalar(self, name, value, step):
+            added.append((name, value, step))
+
+        def flush(self):
+            added.append("flushed")
+
+    log = run_folder.RunLog(tmp_path, Board())
+    log.add(LINE)
+    log.add({"step": 3, "f1": 0.25})
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [LINE, {"step": 3, "f1": 0.25}]
+    assert added[-2:] == [("f1", 0.25, 3), "flushed"]
+    assert [name for name, *_ in added[:3]] == ["loss", "learning_rate", "documents_per_second"]
+
+
+@pytest.fixture
+def job(tmp_path, data, tiny_llama):
+    rows = [row(f"Ann{i} sleeps", ("person", f"Ann{i}")) for i in range(4)]
+    write(tmp_path / "data", "NER_en/one", train=rows, labels=["person"])
+    recipe = replace(SMALL, epochs=2.0)
+    return TrainJob(
+        tmp_path / "data", tmp_path / "run", recipe, str(tiny_llama), device="cpu",
+        checkpoint_every=2, tensorboard=True,
+    )  # fmt: skip
+
+
+def test_without_the_package(job, monkeypatch):
+    monkeypatch.setattr(run_folder, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package tensorboard") as caught:
+        run(job)
+    assert caught.value.hint == "install it: pip install 'b2ner-cli[tensorboard]'"
+    assert not job.out.exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the package's own reader
+def test_a_run_writes_events(job):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def kill(step, steps, message):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job, kill)
+    run(replace(job, resume=True))
+    events = EventAccumulator(str(job.out / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (job.out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for name in ("loss", "learning_rate", "documents_per_second"):
+        found = events.Scalars(name)
+        assert [event.step for event in found] == [1, 2, 3, 4]  # step 3 once, though taken twice
+        expected = [run_folder.scalars(line)[name] for line in lines]
+        assert [event.value for event in found] == pytest.approx(expected, rel=1e-6)

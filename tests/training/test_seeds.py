@@ -102,7 +102,7 @@ def test_resume_of_another_recipe(short, scripted):
     other = replace(short, resume=True, recipe=replace(short.recipe, learning_rate=1e-3))
     with pytest.raises(UsageError, match="seed-23 has another recipe"):
         seeds.run(other, (23,))
-    less = replace(short, resume=True, recipe=replace(short.recipe, at_once=2))
+    less = replace(short, resume=True, recipe=replace(short.recipe, micro_batch=2))
     seeds.run(less, (23,))  # decides nothing
 
 

@@ -22,7 +22,7 @@ def tokenizer(tmp_path_factory):
     return loading.load_parts(locate(str(directory), "none"), torch.float32)[1]
 
 
-def loss_of(kind, candidates=400, **more):
+def loss_of(kind, sampled_softmax=400, **more):
     """The training loss of a model with random weights, its biases and its LoRA included."""
     config = getattr(transformers, kind)(**SIZES, **more)
     with torch.random.fork_rng():
@@ -32,11 +32,11 @@ def loss_of(kind, candidates=400, **more):
         for name, parameter in adapted.named_parameters():
             if name.endswith("bias") or "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
-    return AnswerLoss(adapted, candidates)
+    return AnswerLoss(adapted, sampled_softmax)
 
 
 @pytest.mark.parametrize(
-    ("kind", "more", "grouped", "candidates"),
+    ("kind", "more", "grouped", "sampled_softmax"),
     [
         ("LlamaConfig", {}, True, 400),
         ("Gemma3TextConfig", {"head_dim": 12, "sliding_window": 64}, True, 400),
@@ -47,17 +47,17 @@ def loss_of(kind, candidates=400, **more):
         ("NemotronConfig", {}, False, 400),  # its layers hand nothing on to attention
     ],
 )
-def test_the_fastest_way_that_is_right(tokenizer, kind, more, grouped, candidates):
+def test_the_fastest_way_that_is_right(tokenizer, kind, more, grouped, sampled_softmax):
     module = loss_of(kind, **more).eval()
     for each in module.modules():  # as in training: the LoRA drops out, the model does not
         each.training = isinstance(each, torch.nn.Dropout)
     modes = [each.training for each in module.modules()]
     self_check.check(module)
-    assert (module.grouped, module.candidates) == (grouped, candidates)
+    assert (module.grouped, module.sampled_softmax) == (grouped, sampled_softmax)
     assert [each.training for each in module.modules()] == modes and any(modes)
 
     module.eval()
-    module.candidates = 0
+    module.sampled_softmax = 0
     network = module.network
     packed = module(batch_of(GROUPS, tokenizer), 0)
     found = gradients(network, packed)

@@ -48,10 +48,10 @@ def computed(module, step, at_once):
     return loss, [p.grad.clone() for p in module.parameters() if p.requires_grad], at_once
 
 
-@pytest.mark.parametrize("candidates", [0, 60])
-def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, candidates):
+@pytest.mark.parametrize("sampled_softmax", [0, 60])
+def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, sampled_softmax):
     network, step = parts
-    module = AnswerLoss(network, candidates)
+    module = AnswerLoss(network, sampled_softmax)
     loss, expected, _ = computed(module, step, 0)
     assert max(gradient.abs().max() for gradient in expected) > 1e-3
     for at_once in (1, 2, 3, 4, 5, 9):
@@ -61,11 +61,11 @@ def test_split_rows_give_the_loss_and_gradients_of_the_whole(parts, candidates):
             torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)
 
 
-@pytest.mark.parametrize("candidates", [0, 60])
+@pytest.mark.parametrize("sampled_softmax", [0, 60])
 @pytest.mark.parametrize("mean_over", [1, 2])
-def test_means_of_rows_and_then_over_them(parts, candidates, mean_over):
+def test_means_of_rows_and_then_over_them(parts, sampled_softmax, mean_over):
     network, step = parts
-    module = AnswerLoss(network, candidates)
+    module = AnswerLoss(network, sampled_softmax)
     groups = [step.rows[i : i + mean_over] for i in range(0, 5, mean_over)]
     alone = []
     for rows in groups:
@@ -249,7 +249,7 @@ def test_a_row_that_does_not_fit_ends_the_run_and_leaves_the_checkpoint(
         with pytest.raises(B2nerError, match="out of memory at step 3: a single row") as caught:
             run(tiny_llama, tmp_path / "out", recipe=PLAIN, checkpoint_every=1, report=report)
         assert seen
-    for name in ("group", "max_tokens", "longest", "--resume"):
+    for name in ("group", "max_tokens", "max_chars", "--resume"):
         assert name in caught.value.hint
     assert not (tmp_path / "out" / "adapter").exists()
     run(tiny_llama, tmp_path / "out", recipe=PLAIN, checkpoint_every=1, resume=True)
