@@ -24,19 +24,14 @@ from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
 from b2ner_cli.datasets import b2nerd, folders
 from b2ner_cli.datasets.b2nerd import SPLITS, DataSet, Misfit
 from b2ner_cli.errors import DataError, UsageError
-from b2ner_cli.formats import fields, input_file
+from b2ner_cli.formats import fields, input_file, registry
 
 Report = Callable[[str], None]
 OnMisfit = Callable[[Misfit], None]
 
 SUFFIXES = {
     ".json": "b2nerd",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".csv": "csv",
-    ".tsv": "csv",
+    **{suffix: name for suffix, name in registry.SUFFIXES.items() if name != "txt"},
     ".parquet": "parquet",
 }
 READABLE = tuple(dict.fromkeys(SUFFIXES.values()))

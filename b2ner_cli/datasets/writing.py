@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from b2ner_cli.core.document import Document, Result
+from b2ner_cli.core.document import Document, Entity, Result
 from b2ner_cli.datasets.b2nerd import SPLITS, DataSet
 from b2ner_cli.datasets.splits import Split, gold
 from b2ner_cli.errors import OutputError, UsageError
@@ -155,7 +155,8 @@ def _tagged(documents: Iterable[Document], written: Written) -> Iterator[bytes]:
     for document in documents:
         entities, unlocated = gold(document)
         plain = Document(document.id, document.text)
-        encoded, dropped = conll.encode(Result(plain, entities))
+        dropped: list[Entity] = []
+        encoded = conll.encode(Result(plain, entities), on_dropped=dropped.append)
         written.lost["entities that tags cannot show"] += len(dropped)
         written.lost["names that are not in the text"] += len(unlocated)
         _count(document, written)

@@ -14,26 +14,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from os import PathLike, fspath
 from typing import BinaryIO
 
 from b2ner_cli.core.document import BadRecord, Document, Entity, Result
 from b2ner_cli.errors import InputError, UsageError
-from b2ner_cli.formats import conll, csv_tsv, input_file, jsonl, plain
+from b2ner_cli.formats import conll, input_file
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.formats.fields import Fields
 from b2ner_cli.formats.output_file import Output, open_output
+from b2ner_cli.formats.registry import FORMATS, WRITERS, by_suffix
 
-__all__ = ["READERS", "WRITERS", "Output", "open_output", "output_format", "read", "writer"]
-
-READERS = {
-    "jsonl": jsonl.read,
-    "csv": csv_tsv.read,
-    "txt": plain.read_file,
-    "lines": plain.read_lines,
-    "conll": conll.read,
-}
-WRITERS = ("jsonl", "conll", "csv")
+__all__ = ["FORMATS", "WRITERS", "Output", "open_output", "output_format", "read", "writer"]
 
 
 def read(
@@ -50,9 +43,10 @@ def read(
 
     Every file is looked at before the first document comes, so that a misspelt name does not show
     up after an hour. `gold_field` ("entities") asks for annotations, which are else not parsed.
+    Raises UsageError for an unknown format and InputError for a file that cannot be read.
     """
-    if format is not None and format not in READERS:
-        raise UsageError(f"no format {format!r}", f"formats to read: {', '.join(READERS)}")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"no format {format!r}", f"formats to read: {', '.join(FORMATS)}")
     paths = [fspath(path) for path in inputs]
     if paths.count(input_file.STDIN) > 1:
         raise InputError("stdin: named twice", "give - once")
@@ -69,7 +63,8 @@ def _read(
 ) -> Iterator[Document | BadRecord]:
     for path in paths:
         with input_file.opened(path, format, stdin) as (found, lines):
-            yield from READERS[found](lines, "stdin" if path == input_file.STDIN else path, fields)
+            name = "stdin" if path == input_file.STDIN else path
+            yield from FORMATS[found].read(lines, name, fields)
 
 
 def writer(
@@ -82,24 +77,15 @@ def writer(
 
     `tokens` is CoNLL's unit; `on_dropped` hears of each entity that tags cannot show.
     """
-    if format == "jsonl":
-        return b"", jsonl.encode
-    if format == "csv":
-        return csv_tsv.HEADER, csv_tsv.encode
-    if format != "conll":
+    chosen = FORMATS.get(format)
+    if chosen is None or chosen.encode is None:
         raise UsageError(f"no format {format!r}", f"formats to write: {', '.join(WRITERS)}")
-
-    def encode(result: Result) -> bytes:
-        encoded, dropped = conll.encode(result, tokens)
-        for entity in dropped:
-            if on_dropped:
-                on_dropped(entity)
-        return encoded
-
-    return b"", encode
+    if chosen.encode is conll.encode:
+        return b"", partial(conll.encode, tokens=tokens, on_dropped=on_dropped)
+    return chosen.header, chosen.encode
 
 
 def output_format(path: str | None) -> str:
     """Choose the format by the suffix of the output file: JSON lines unless it says otherwise."""
-    found = input_file.format_by_suffix(path or "")
+    found = by_suffix(path or "")
     return found if found in WRITERS else "jsonl"

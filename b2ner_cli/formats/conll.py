@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import orjson
 
 from b2ner_cli.core.document import BadRecord, Document, Entity, Mention, Result
 from b2ner_cli.core.text import no_surrogates
-from b2ner_cli.formats.fields import Fields, RecordError
-from b2ner_cli.formats.jsonl import not_utf8
+from b2ner_cli.formats.fields import Fields, RecordError, decoded
 
 Tokens = Literal["auto", "whitespace", "char"]
 Span = tuple[int, int]
@@ -36,6 +35,7 @@ CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # those that are no white spac
 WORD = re.compile(rf"[{HAN}{CONTROL}]|[^\s{HAN}{CONTROL}]+")
 UNSPACED = re.compile(rf"[{HAN}\u3000-\u303f\uff00-\uff60]{{2}}")  # Han and its punctuation
 COMMENT = re.compile(r"#\s*([\w.:-]+)\s*=\s?(.*)", re.DOTALL)
+TAGGED = re.compile(rb"-DOCSTART-|#\s*id\s*=|[^\t]+\t(.*\t)?([BIOESLUM]-.+|O)$")  # a first line
 TAG = re.compile(r"(?:([BIOESLUM])-)(.+)|O", re.DOTALL)
 BREAKS = re.compile(r"[\t\r\n]+")
 
@@ -43,8 +43,10 @@ BREAKS = re.compile(r"[\t\r\n]+")
 # Writing ----------------------------------------------------------------------------------------
 
 
-def encode(result: Result, tokens: Tokens = "auto") -> tuple[bytes, list[Entity]]:
-    """Spell a result as its sentences, and name the entities that tags cannot show.
+def encode(
+    result: Result, tokens: Tokens = "auto", on_dropped: Callable[[Entity], object] | None = None
+) -> bytes:
+    """Spell a result as its sentences; `on_dropped` hears of each entity that tags cannot show.
 
     Those are entities whose edges are not edges of tokens, and of overlapping ones the shorter.
     """
@@ -58,7 +60,10 @@ def encode(result: Result, tokens: Tokens = "auto") -> tuple[bytes, list[Entity]
             lines.append("\n")
         lines.append(f"{text[start:end]}\t{tag}\n")
         last = end
-    return no_surrogates("".join(lines) + "\n").encode("utf-8"), dropped
+    if on_dropped:
+        for entity in dropped:
+            on_dropped(entity)
+    return no_surrogates("".join(lines) + "\n").encode("utf-8")
 
 
 def tokenize(text: str, tokens: Tokens) -> list[Span]:
@@ -134,10 +139,11 @@ class _Draft:
         self.name = name  # None: no header, the document ends with its sentence
         self.text: str | None = None
         self.sentences: list[list[tuple[str, str]]] = [[]]
-        self.problem: tuple[int, str, str] | None = None
+        self.problem: tuple[int, RecordError] | None = None
 
-    def fail(self, number: int, message: str, hint: str = "") -> None:
-        self.problem = self.problem or (number, message, hint)
+    def fail(self, number: int, error: RecordError) -> None:
+        """Note the line with the first thing wrong."""
+        self.problem = self.problem or (number, error)
 
     def add(self, number: int, line: str, tagged: bool) -> None:
         """Take in a token line."""
@@ -146,13 +152,10 @@ class _Draft:
         if token == "-DOCSTART-" and self.text is None:
             return
         if not token:
-            self.fail(number, "a line without a token")
+            self.fail(number, RecordError("a line without a token"))
         if tagged and (len(columns) < 2 or not TAG.fullmatch(tag)):
-            self.fail(
-                number,
-                f"no tag like O or B-person in the last column: {line[:80]!r}",
-                "each line holds a token, a tab and a tag",
-            )
+            message = f"no tag like O or B-person in the last column: {line[:80]!r}"
+            self.fail(number, RecordError(message, "each line holds a token, a tab and a tag"))
         self.sentences[-1].append((token, tag))
 
     @property
@@ -165,10 +168,14 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
     """Read documents; tags are read, and checked, only where gold is asked for."""
     draft: _Draft | None = None
     for number, line in enumerate(lines, 1):
-        content, error = _decoded(line)
+        content, error = "", None
+        try:
+            content = decoded(line.rstrip(b"\r\n"))
+        except RecordError as not_utf8:
+            error = not_utf8
         comment = _comment(content)
         begins = comment is not None and comment[0] == "id"
-        blank = not content and not error
+        blank = not content.strip() and not error
         if draft and (begins or (blank and draft.name is None)):
             if draft.holds_something:
                 yield _built(draft, name, fields)
@@ -179,7 +186,7 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
             continue
         draft = draft or _Draft(number)
         if error:
-            draft.fail(number, *error)
+            draft.fail(number, error)
         elif comment:
             _take_comment(draft, *comment)
         else:
@@ -201,14 +208,6 @@ def _comment(line: str) -> tuple[str, str] | None:
     return ("", line) if line.startswith("# ") and not TAG.fullmatch(_columns(line)[-1]) else None
 
 
-def _decoded(line: bytes) -> tuple[str, tuple[str, str] | None]:
-    try:
-        content = line.rstrip(b"\r\n").decode("utf-8")
-        return content if content.strip() else "", None
-    except UnicodeDecodeError as error:
-        return "", not_utf8(error)
-
-
 def _take_comment(draft: _Draft, key: str, value: str) -> None:
     quoted: object = None
     if value.startswith('"'):
@@ -223,15 +222,15 @@ def _take_comment(draft: _Draft, key: str, value: str) -> None:
 
 
 def _built(draft: _Draft, name: str, fields: Fields) -> Document | BadRecord:
-    try:
-        if draft.problem:
-            number, message, hint = draft.problem
-            return BadRecord(f"{name}:{number}", message, hint)
-        sentences = [sentence for sentence in draft.sentences if sentence]
-        text, spans = _joined(sentences) if draft.text is None else _aligned(draft.text, sentences)
-    except RecordError as error:
-        return BadRecord(f"{name}:{draft.number}", error.message, error.hint)
     origin = f"{name}:{draft.number}"
+    if draft.problem:
+        number, error = draft.problem
+        return error.at(f"{name}:{number}")
+    sentences = [sentence for sentence in draft.sentences if sentence]
+    try:
+        text, spans = _joined(sentences) if draft.text is None else _aligned(draft.text, sentences)
+    except RecordError as misfit:
+        return misfit.at(origin)
     entities = mentions = None
     if fields.gold is not None:
         entities = tuple(_entities(text, sentences, spans))

@@ -11,11 +11,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from b2ner_cli.core.document import BadRecord, Document, Result
 from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import InputError
-from b2ner_cli.formats.fields import Fields, RecordError, document, found_names, text_field_guess
+from b2ner_cli.formats.fields import (
+    RECODE,
+    Fields,
+    RecordError,
+    document,
+    found_names,
+    text_field_guess,
+)
 
 HEADER = b"id,start,end,label,text,score\n"
 LARGEST_CELL = 1 << 30
@@ -27,11 +35,9 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
     csv.field_size_limit(LARGEST_CELL)
     # Bytes that are not UTF-8 become surrogates here and are reported with their row.
     decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
-    first = next(decoded, None)
-    if first is None:
-        raise InputError(f"{name}: empty: a table begins with a header line")
+    first = next(decoded, "")
     # strict: a quote that is never closed is an error, not a cell of ten gigabytes
-    rows = csv.reader(_chain(first, decoded), delimiter=_delimiter(name, first), strict=True)
+    rows = csv.reader(chain([first], decoded), delimiter=_delimiter(name, first), strict=True)
     columns = _columns(rows, name, fields)
     while True:
         origin = f"{name}:{rows.line_num + 1}"
@@ -47,13 +53,8 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
         except csv.Error as error:
             found = BadRecord(origin, f"malformed row: {error}", "look for a stray quote")
         except RecordError as error:
-            found = BadRecord(origin, error.message, error.hint)
+            found = error.at(origin)
         yield found
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _delimiter(name: str, header: str) -> str:
@@ -101,33 +102,28 @@ def _record(columns: list[str], row: list[str], text_field: str) -> dict[str, st
     try:
         "".join(row).encode()
     except UnicodeEncodeError:
-        raise RecordError(
-            "not UTF-8", "convert the file first: iconv -f ENCODING -t UTF-8"
-        ) from None
+        raise RecordError("not UTF-8", RECODE) from None
     # Programs leave out empty cells at the end of a row.
     return dict(zip(columns, row + [""] * (len(columns) - len(row)), strict=True))
 
 
 def encode(result: Result) -> bytes:
     """Spell a result as one row an entity; a document without entities has none."""
-    name = result.document.id
-    rows = [
-        (name, entity.start, entity.end, entity.label, entity.text, _score(entity.score))
-        for entity in result.entities
-    ]
-    text = "".join(",".join(_cell(value) for value in row) + "\n" for row in rows)
-    return no_surrogates(text).encode("utf-8")
+    name = _cell(result.document.id)
+    rows = _Rows()
+    csv.writer(rows).writerows(
+        (name, start, end, _cell(label), _cell(text), "" if score is None else round(score, 4))
+        for start, end, label, text, score, _ in result.entities
+    )
+    # Rows end in \r\n for the writer alone: some Pythons quote only what their rows end in.
+    return no_surrogates("".join(row[:-2] + "\n" for row in rows)).encode("utf-8")
 
 
-def _score(score: float | None) -> str:
-    return "" if score is None else str(round(score, 4))
+class _Rows(list[str]):
+    """What the writer of the library writes to."""
+
+    write = list.append
 
 
-def _cell(value: str | int) -> str:
-    if isinstance(value, int):
-        return str(value)
-    if value.startswith(FORMULA):
-        value = "'" + value
-    if any(mark in value for mark in ',"\r\n'):
-        value = '"' + value.replace('"', '""') + '"'
-    return value
+def _cell(text: str) -> str:
+    return "'" + text if text.startswith(FORMULA) else text

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from b2ner_cli.core.document import Document, Entity, Mention
+from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
 from b2ner_cli.labels.label_set import split_names
 
 SHOWN_KEYS = 8
+RECODE = "convert the file first: iconv -f ENCODING -t UTF-8"
 REJECTED = ("reject", "ignore")  # Prodigy's answers for records that are no gold
 
 
@@ -41,6 +42,21 @@ class RecordError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def at(self, origin: str) -> BadRecord:
+        """The record that could not be used, by its place."""
+        return BadRecord(origin, self.message, self.hint)
+
+
+def decoded(content: bytes) -> str:
+    """Decode UTF-8, or raise RecordError that says where it is none."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise RecordError(
+            f"not UTF-8 at byte offset {error.start} (0x{byte:02x})", RECODE
+        ) from None
 
 
 def document(record: Mapping[str, Any], raw: bytes, origin: str, fields: Fields) -> Document:

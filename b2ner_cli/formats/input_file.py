@@ -13,31 +13,21 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import re
 import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from difflib import get_close_matches
 from itertools import chain
 from typing import BinaryIO, cast
 
-from b2ner_cli.errors import InputError
+from b2ner_cli.core.paths import similar_path
+from b2ner_cli.errors import InputError, reason
+from b2ner_cli.formats.registry import by_content, by_suffix
 
 STDIN = "-"
 BUFFER = 1 << 16
 BOM = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "txt",
-    ".conll": "conll",
-    ".bio": "conll",
-}
-TAGGED = re.compile(rb"-DOCSTART-|#\s*id\s*=|[^\t]+\t(.*\t)?([BIOESLUM]-.+|O)$")
 
 UNPACK = "unpack it first and pipe it in: {} FILE | b2ner ... -"
 EXPORT = "export it as .jsonl, .csv or .txt first"
@@ -98,7 +88,9 @@ def opened(
             f"{name}: broken gzip data: {error}", f"the file is cut off or damaged: gzip -t {name}"
         ) from error
     except OSError as error:
-        raise InputError(f"{name}: {_reason(error)}", _hint(path, error)) from error
+        missing = isinstance(error, FileNotFoundError)
+        said = "no such file" if missing else reason(error)
+        raise InputError(f"{name}: {said}", _hint(path, error)) from error
 
 
 def _open(path: str) -> io.BufferedReader:
@@ -116,21 +108,14 @@ def _peekable(stdin: BinaryIO | None) -> io.BufferedReader:
     return io.BufferedReader(cast(io.RawIOBase, stdin))
 
 
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return (error.strerror or str(error)).lower()
-
-
 def _hint(path: str, error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return f"name the files in it, as in {os.path.join(path, '*.txt')}"
     if isinstance(error, FileNotFoundError):
-        folder, name = os.path.split(path)
+        folder = os.path.dirname(path)
         if not os.path.isdir(folder or "."):
             return f"there is no folder {folder!r}"
-        if close := get_close_matches(name, os.listdir(folder or "."), n=1):
-            return f"did you mean {os.path.join(folder, close[0])}?"
+        return similar_path(path)
     return ""
 
 
@@ -155,31 +140,21 @@ def _is_utf8(head: bytes) -> bool:
 def _known(
     path: str, name: str, format: str | None, lines: Iterator[bytes]
 ) -> tuple[str, Iterator[bytes]]:
-    """Settle the format, looking at the first line that is not blank."""
+    """Settle the format: by the suffix, else by the first line that is not blank."""
     seen = [next(lines, b"").removeprefix(BOM)]
-    format = format or format_by_suffix(path)
-    if format not in (None, "jsonl"):
-        return str(format), chain(filter(None, seen), lines)
-    while not seen[-1].strip() and (line := next(lines, b"")):
-        seen.append(line)
-    first = seen[-1].strip()
-    is_json = path.lower().removesuffix(".gz").endswith(".json")
-    if format is None and first[:1] != b"{" and not (is_json and first[:1] == b"["):
-        format = _by_content(path, first)
-    else:
-        format = "jsonl"
-        _refuse_document_json(name, first)
+    format = format or by_suffix(path)
+    if format in (None, "jsonl"):
+        while not seen[-1].strip() and (line := next(lines, b"")):
+            seen.append(line)
+        first = seen[-1].strip()
+        if format is None and path.lower().removesuffix(".gz").endswith(".json"):
+            format = "jsonl" if first[:1] == b"[" else None
+        format = format or by_content(first) or "txt"
+        if format != "jsonl" and (path == STDIN or is_stream(path)):
+            format = "lines"
+        elif format == "jsonl":
+            _refuse_document_json(name, first)
     return format, chain(filter(None, seen), lines)
-
-
-def format_by_suffix(path: str) -> str | None:
-    return SUFFIXES.get(os.path.splitext(path.lower().removesuffix(".gz"))[1])
-
-
-def _by_content(path: str, first: bytes) -> str:
-    if path == STDIN or is_stream(path):
-        return "lines"
-    return "conll" if TAGGED.match(first) else "txt"
 
 
 def _refuse_document_json(name: str, first: bytes) -> None:

@@ -21,7 +21,7 @@ from b2ner_cli.core.document import BadRecord, Document, Result
 from b2ner_cli.core.tasks import TASKS, Task
 from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.formats import result_json
-from b2ner_cli.formats.fields import Fields, RecordError, document, json_type
+from b2ner_cli.formats.fields import Fields, RecordError, decoded, document, json_type
 
 RESERVED = {
     task: (result_json.key(task), "unlocated", "problems") for task in TASKS
@@ -43,33 +43,23 @@ def read(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document
                 raise RecordError(f"{json_type(record)}, not an object")
             read: Document | BadRecord = document(record, raw, origin, fields)
         except orjson.JSONDecodeError as error:
-            read = _malformed(origin, line, error)
+            read = _malformed(line, error).at(origin)
         except RecordError as error:
-            read = BadRecord(origin, error.message, error.hint)
+            read = error.at(origin)
         yield read
 
 
-def _malformed(origin: str, line: bytes, error: orjson.JSONDecodeError) -> BadRecord:
+def _malformed(line: bytes, error: orjson.JSONDecodeError) -> RecordError:
     try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as bad:
-        return BadRecord(origin, *not_utf8(bad))
+        decoded(line)
+    except RecordError as not_utf8:
+        return not_utf8
     if "surrogate" in error.msg:
-        return BadRecord(
-            origin,
+        return RecordError(
             f"lone surrogate at column {error.colno}: {error.msg}",
             "half of a \\ud800-\\udfff pair is missing; the text was cut or wrongly encoded",
         )
-    return BadRecord(origin, f"malformed JSON at column {error.colno}: {error.msg}")
-
-
-def not_utf8(error: UnicodeDecodeError) -> tuple[str, str]:
-    """Say where bytes are not UTF-8, and what helps: a message and a hint."""
-    byte = error.object[error.start]
-    return (
-        f"not UTF-8 at byte offset {error.start} (0x{byte:02x})",
-        "convert the file first: iconv -f ENCODING -t UTF-8",
-    )
+    return RecordError(f"malformed JSON at column {error.colno}: {error.msg}")
 
 
 def encode(result: Result) -> bytes:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
-from b2ner_cli.errors import OutputError
+from b2ner_cli.errors import OutputError, reason
 
 if sys.platform != "win32":
     import fcntl
@@ -271,14 +271,14 @@ def _sync_folder(path: str) -> None:
 
 def _failure(name: str, error: OSError, part: str = "") -> OutputError:
     hint = ""
-    reason = (error.strerror or str(error)).lower()
+    said = reason(error)
     if error.errno in FULL:
-        reason = "no space left to write"
+        said = "no space left to write"
         again = "; then run the same command with --resume" if part else ""
         hint = f"free some space{again}"
     elif isinstance(error, FileNotFoundError):
         folder = os.path.dirname(name)
-        reason, hint = f"there is no folder {folder!r}", f"make it first: mkdir -p {folder}"
+        said, hint = f"there is no folder {folder!r}", f"make it first: mkdir -p {folder}"
     elif isinstance(error, PermissionError):
         hint = "choose another place with -o"
-    return OutputError(f"{name}: {reason}", hint)
+    return OutputError(f"{name}: {said}", hint)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from b2ner_cli.core.document import BadRecord, Document
-from b2ner_cli.errors import InputError, OutputError, UsageError
+from b2ner_cli.errors import InputError, OutputError, UsageError, reason
 from b2ner_cli.formats.fields import Fields, RecordError, document
 
 ROWS = 1024  # of a batch
@@ -49,7 +49,7 @@ def _document(record: Mapping[str, Any], origin: str) -> Document | BadRecord:
     try:
         return document(record, b"", origin, fields)
     except RecordError as error:
-        return BadRecord(origin, error.message, error.hint)
+        return error.at(origin)
 
 
 def write(records: Iterable[Mapping[str, Any]], path: Path) -> None:
@@ -74,7 +74,7 @@ def write(records: Iterable[Mapping[str, Any]], path: Path) -> None:
                 writer.write_batch(arrow.RecordBatch.from_pylist(batch, schema))
         os.replace(part, path)
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"{path}: {reason(error)}") from error
     finally:
         with suppress(FileNotFoundError):
             part.unlink()

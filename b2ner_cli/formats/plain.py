@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from b2ner_cli.core.document import BadRecord, Document
-from b2ner_cli.formats.fields import Fields
-from b2ner_cli.formats.jsonl import not_utf8
+from b2ner_cli.formats.fields import Fields, RecordError, decoded
 
 
 def read_file(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Document | BadRecord]:
@@ -30,7 +29,6 @@ def read_lines(lines: Iterable[bytes], name: str, fields: Fields) -> Iterator[Do
 
 def _document(content: bytes, origin: str, fields: Fields) -> Document | BadRecord:
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return BadRecord(origin, *not_utf8(error))
-    return Document(origin, text, text_field=fields.text, origin=origin)
+        return Document(origin, decoded(content), text_field=fields.text, origin=origin)
+    except RecordError as error:
+        return error.at(origin)

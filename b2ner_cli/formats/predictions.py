@@ -79,23 +79,11 @@ def encode(record: PredictionRecord) -> bytes:
         "Prediction": record.predicted,
     }
     if record.entities is not None:
-        line["entities"] = [
-            {
-                "start": entity.start,
-                "end": entity.end,
-                "label": entity.label,
-                "text": entity.text,
-                "score": entity.score,
-            }
-            for entity in record.entities
-        ]
+        keys = ("start", "end", "label", "text", "score")
+        line["entities"] = [dict(zip(keys, each, strict=False)) for each in record.entities]
     if record.found is not None:
-        line[_key(record.task)] = record.found
+        line[result_json.key(as_task(record.task))] = record.found
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _key(task: str) -> str:
-    return result_json.key(as_task(task))
 
 
 def read(path: Path) -> Iterator[PredictionRecord]:

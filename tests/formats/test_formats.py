@@ -418,7 +418,7 @@ WRITTEN = (
 
 
 def test_conll_as_written():
-    assert conll.encode(Result(Document("7", MOON), (GAME,))) == (WRITTEN, [])
+    assert conll.encode(Result(Document("7", MOON), (GAME,))) == WRITTEN
     document = one(WRITTEN, "conll", gold_field="entities")
     assert (document.id, document.text, document.origin) == ("7", MOON, "stdin:1")
     assert document.entities == (Entity(11, 23, "game", "StarCraft II", None, "given"),)
@@ -444,20 +444,25 @@ def test_what_tags_cannot_show_is_named():
     long = Entity(0, 13, "city", "New York City")
     inner = Entity(0, 8, "state", "New York")
     cut = Entity(14, 18, "x", "hall")
-    encoded, dropped = conll.encode(Result(Document("1", text), (inner, long, cut)))
-    assert b"New\tB-city\nYork\tI-city\nCity\tI-city\nhalls\tO\n" in encoded
+    dropped = []
+    result = Result(Document("1", text), (inner, long, cut))
+    assert b"New\tB-city\nYork\tI-city\nCity\tI-city\nhalls\tO\n" in conll.encode(
+        result, on_dropped=dropped.append
+    )
     assert dropped == [inner, cut]
     heard = []
     _, encode = formats.writer("conll", tokens="char", on_dropped=heard.append)
-    encode(Result(Document("1", text), (inner, long, cut)))
+    encode(result)
     assert heard == [inner]
 
 
 def test_sentences_end_at_line_breaks_outside_of_entities():
     text = "\na\nNew\nYork b"
     result = Result(Document("1", text), (Entity(3, 11, "city", "New\nYork"),))
-    encoded, dropped = conll.encode(result)
-    assert encoded.endswith(b"a\tO\n\nNew\tB-city\nYork\tI-city\nb\tO\n\n")
+    dropped = []
+    assert conll.encode(result, on_dropped=dropped.append).endswith(
+        b"a\tO\n\nNew\tB-city\nYork\tI-city\nb\tO\n\n"
+    )
     assert not dropped
 
 
@@ -589,10 +594,11 @@ def test_csv_texts_come_back(contents):
 @unhurried
 @given(st.lists(results(), max_size=3), st.sampled_from(["auto", "whitespace", "char"]))
 def test_conll_comes_back(found, tokens):
-    pairs = [conll.encode(result, tokens) for result in found]
-    documents = stdin(b"".join(data for data, _ in pairs), format="conll", gold_field="entities")
+    lost = [[] for _ in found]
+    data = [conll.encode(r, tokens, kept.append) for r, kept in zip(found, lost, strict=True)]
+    documents = stdin(b"".join(data), format="conll", gold_field="entities")
     assert len(documents) == len(found)
-    for result, (_, dropped), document in zip(found, pairs, documents, strict=True):
+    for result, dropped, document in zip(found, lost, documents, strict=True):
         assert (document.id, document.text) == (result.document.id, result.document.text)
         kept = sorted(set(plain(result.entities)) - set(plain(dropped)))
         assert len(kept) + len(dropped) == len(result.entities)
@@ -608,11 +614,11 @@ def test_lines_come_back(contents):
 
 
 @unhurried
-@given(st.binary(max_size=200), st.sampled_from(sorted(formats.READERS)))
+@given(st.binary(max_size=200), st.sampled_from(sorted(formats.FORMATS)))
 def test_no_bytes_crash_a_reader(data, format):
     fields = Fields(labels="l", gold="entities")
     try:
-        for found in formats.READERS[format](io.BytesIO(data), "x", fields):
+        for found in formats.FORMATS[format].read(io.BytesIO(data), "x", fields):
             if isinstance(found, Document):
                 for name in formats.WRITERS:
                     formats.writer(name)[1](Result(found, found.entities or ()))
