@@ -77,13 +77,14 @@ def bench(
     read = formats.read(inputs, format=from_, text_field=text_field) if inputs else None
 
     from b2ner_cli.bench import benchmark, synthetic
+    from b2ner_cli.bench import report as reports
 
     loaded = loading.load()
     report = benchmark.run(
         loaded,
         islice(read, documents) if read else synthetic.documents(documents),
         label_set or LabelSet(benchmark.LABELS),
-        benchmark.Settings(rounds, max_answer, tokens, constrain, not skip_plain),
+        benchmark.BenchSettings(rounds, max_answer, tokens, constrain, not skip_plain),
         source=", ".join(inputs) if inputs else synthetic.SOURCE,
         on_bad=console.show_bad_record,
         show=console.note,
@@ -93,8 +94,8 @@ def bench(
     if as_json:
         typer.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2))
     else:
-        console.print_table(benchmark.table(report))
-        for name, line in benchmark.lines(report):
+        console.print_table(reports.table(report))
+        for name, line in reports.lines(report):
             typer.echo(f"{name:<10} {line}")
     if report.failed:
         console.finding("in float32 both engines must say the same: please report this")

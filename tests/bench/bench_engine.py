@@ -23,7 +23,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 from b2ner_cli import formats
-from b2ner_cli.bench.benchmark import ROWS, compare
+from b2ner_cli.bench.comparison import ROWS, compare
 from b2ner_cli.core.document import Document
 from b2ner_cli.core.language import as_language
 from b2ner_cli.datasets import b2nerd

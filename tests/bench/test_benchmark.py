@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from b2ner_cli.bench import benchmark, synthetic
-from b2ner_cli.bench.benchmark import Settings, compare, lines, run, table
+from b2ner_cli.bench.benchmark import BenchSettings, run
+from b2ner_cli.bench.comparison import compare
+from b2ner_cli.bench.report import lines, table
 from b2ner_cli.cli.app import app
 from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.core.engine import Completion, Prompt
@@ -31,7 +33,7 @@ def loaded(tiny_llama):
 
 @pytest.fixture(scope="module")
 def report(loaded):
-    settings = Settings(rounds=2, max_answer=6)
+    settings = BenchSettings(rounds=2, max_answer=6)
     return run(loaded, synthetic.documents(5), LABELS, settings, source="invented")
 
 
@@ -70,7 +72,7 @@ def test_it_asks_what_tag_asks():
 
 def test_records_that_cannot_be_read_are_passed_on(loaded):
     bad, heard = BadRecord("x:1", "broken"), []
-    settings = Settings(rounds=1, max_answer=2, plain=False)
+    settings = BenchSettings(rounds=1, max_answer=2, plain=False)
     report = run(loaded, [bad, Document("0", "Ann")], LABELS, settings, on_bad=heard.append)
     assert heard == [bad]
     assert report.documents == 1
@@ -134,7 +136,7 @@ def test_both_engines_say_the_same_in_float32(report):
 
 
 def test_constrained_answers_are_the_same_too(loaded):
-    settings = Settings(rounds=1, max_answer=12, constrain=True)
+    settings = BenchSettings(rounds=1, max_answer=12, constrain=True)
     constrained = run(loaded, synthetic.documents(4), LABELS, settings)
     assert constrained.compared.differing == 0
     assert constrained.chosen["decoding"] == "constrained"
@@ -183,7 +185,7 @@ def test_table_and_lines_say_what_the_dictionary_does(report):
 
 
 def test_without_plain_nothing_is_compared(loaded):
-    settings = Settings(rounds=1, max_answer=3, plain=False)
+    settings = BenchSettings(rounds=1, max_answer=3, plain=False)
     alone = run(loaded, synthetic.documents(2), LABELS, settings)
     assert list(alone.compared.engines) == ["fast"]
     assert alone.compared.ratio is alone.compared.differing is None
@@ -194,7 +196,7 @@ def test_without_plain_nothing_is_compared(loaded):
 
 def test_a_model_that_only_generate_runs_is_measured_so(loaded, monkeypatch):
     monkeypatch.setattr(self_check, "trouble", lambda engine: "it is odd")
-    odd = run(loaded, synthetic.documents(2), LABELS, Settings(rounds=1, max_answer=3))
+    odd = run(loaded, synthetic.documents(2), LABELS, BenchSettings(rounds=1, max_answer=3))
     assert list(odd.compared.engines) == ["plain"]
     assert odd.chosen["engine"] == "plain"
 
