@@ -12,13 +12,14 @@ head is evaluated where a next token is due, and nowhere else. In float32 the an
 from __future__ import annotations
 
 from collections import OrderedDict, abc
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
 import torch
 
 from b2ner_cli.core.engine import Completion, Prompt
-from b2ner_cli.engine import next_token
+from b2ner_cli.engine import int8_head, next_token
 from b2ner_cli.engine.batch import Batch
 from b2ner_cli.engine.drafting import MAX_DRAFT, Drafter, draft_budget
 from b2ner_cli.engine.kv_cache import PACKED, KeyValue, PackedStep, Prefix
@@ -55,11 +56,17 @@ class PackedEngine(ModelEngine):
         )
         sequences, tokens = (512, 2048) if backbone.device.startswith("cuda") else (128, 512)
         self.limits = MemoryLimits(sequences, tokens, self.batch_tokens)
-        self.draft_budget, why = draft_budget(backbone.device, constrain)
+        head = backbone.model.get_output_embeddings()
+        self._screened = not constrain and int8_head.is_worth_it(head, backbone.device)
+        self.draft_budget, why = draft_budget(backbone.device, constrain or self._screened)
         self.notes: tuple[str, ...] = (
             f"engine fast: {self.batch_tokens} tokens at once: {reason}",
             f"answers drafted, up to {self.draft_budget} tokens in a step: {why}",
         )
+        if self._screened:
+            most = int8_head.MOST_ROWS
+            why = f"to read all of its {head.weight.numel():,} weights takes longer"
+            self.notes += (f"output head screened in 8 bits, up to {most} rows in a step: {why}",)
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self._body = backbone.model.base_model
         self._packed_body = attention.view(self._body, PACKED)
@@ -169,7 +176,8 @@ class PackedEngine(ModelEngine):
         self, hidden: torch.Tensor, active: abc.Sequence[Sequence]
     ) -> tuple[list[int], list[float]]:
         if self._grammars is None:
-            return next_token.best(self.backbone.model, hidden)
+            few = self._screened and len(hidden) <= int8_head.MOST_ROWS
+            return next_token.best(self.backbone.model, hidden, self._screen if few else None)
         allowed = [
             moves
             for sequence in active
@@ -177,6 +185,10 @@ class PackedEngine(ModelEngine):
             for moves in sequence.grammar.follow(sequence.draft)
         ]
         return next_token.best_allowed(self.backbone.model, hidden, allowed)
+
+    @cached_property
+    def _screen(self) -> int8_head.Screen:
+        return int8_head.read_in_bytes(self.backbone.model.get_output_embeddings().weight)
 
     # Prefixes and memory --------------------------------------------------------------------------
 
