@@ -36,7 +36,7 @@ main()
 """
 TOLERANCE = 0.02
 SCORE = re.compile(r'(?<="score":)\d\.\d+|(?<=,)[01]\.\d+$', re.MULTILINE)  # JSON's, and CSV's
-MEASURED = re.compile(r"[\d.,]+(?= (?:docs/s|seconds|MB)\b)")  # other numbers are compared
+MEASURED = re.compile(r"[\d.,]+(?= (?:docs/s|seconds)\b)|(?<=answers, )[\d.,]+(?= MB)")
 OWN_FOLDER = re.compile(r"\S*/answers\.sqlite")
 
 
