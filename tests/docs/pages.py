@@ -81,13 +81,14 @@ class Desk:
         (tools / "b2ner").write_text(COMMAND.format(python=sys.executable))
         (tools / "b2ner").chmod(0o755)
         self.folder = folder
+        places = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {
             **os.environ,
-            "PATH": os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PATH": os.pathsep.join(places),
             "PYTHONPATH": str(ROOT),
             "B2NER_CACHE": str(tools / "answers.sqlite"),
             "COLUMNS": "100",
-        }  # fmt: skip
+        }
 
     def run(self, block: Block) -> subprocess.CompletedProcess[str]:
         """Run a block; its outcome with what it printed."""

@@ -97,9 +97,7 @@ def lines(found: list[tuple[str, str]]) -> list[list[tuple[str, str, float]]]:
     return cut
 
 
-def marked(
-    text: str, label: str, labels: list[str], x: float, y: float, wide: float
-) -> list[str]:
+def marked(text: str, label: str, labels: list[str], x: float, y: float, wide: float) -> list[str]:
     """A piece of a line: its words and, where it has a label, the mark and the label below."""
     if not label:
         before = len(text) - len(text.lstrip())
@@ -157,7 +155,8 @@ def tagged() -> bytes:
     ]
     command = [sys.executable, "-m", "b2ner_cli", "tag", "-", "--labels-field", "labels"]
     command += ["--dtype", "float32", "--no-cache", "--quiet"]
-    return subprocess.run(command, input="\n".join(asked).encode(), capture_output=True, check=True).stdout  # fmt: skip
+    lines = "\n".join(asked).encode()
+    return subprocess.run(command, input=lines, capture_output=True, check=True).stdout
 
 
 def recorded() -> list[dict]:
