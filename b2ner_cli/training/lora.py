@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 
 from b2ner_cli.errors import ModelError, UsageError
@@ -73,8 +74,6 @@ def _layers(network: Any, first: int) -> list[int] | None:
 
 def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> Any:
     """Put a LoRA on the layers that a recipe names; start it from an adapter if one is given."""
-    import peft
-
     torch.manual_seed(recipe.seed)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -95,29 +94,33 @@ def put_on(network: Any, recipe: Recipe, from_adapter: Path | None = None) -> An
                 "take a model of linear layers, such as Llama, Qwen or Gemma",
             ) from None
     if from_adapter is not None:
-        state = {}
-        updates = adapters.read(from_adapter)
-        for update in adapters.for_model(updates, network.config, from_adapter):
-            rank = update.a.shape[0]
-            if rank != recipe.rank:
-                raise ModelError(
-                    f"adapter {from_adapter} has rank {rank}, the recipe {recipe.rank}",
-                    f"train with --set rank={rank}",
-                )
-            name = f"base_model.model.{update.module}"
-            state[f"{name}.lora_A.weight"] = update.a.float()
-            # B absorbs what the two scalings differ by
-            scaled = update.b.float() * (update.scaling * recipe.rank / recipe.alpha)
-            state[f"{name}.lora_B.weight"] = scaled
-        try:
-            unexpected = peft.set_peft_model_state_dict(adapted, state).unexpected_keys
-        except RuntimeError as error:  # shapes differ; the first line only says that
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise ModelError(f"adapter {from_adapter} does not fit the model: {reason}") from None
-        if unexpected:
-            raise ModelError(
-                f"adapter {from_adapter} does not fit the model: no {unexpected[0]}",
-                f"or it changes layers that target={recipe.target} with "
-                f"first_layer={recipe.experiments.first_layer} leaves out",
-            )
+        _start_from(adapted, network.config, recipe, from_adapter)
     return adapted
+
+
+def _start_from(adapted: Any, config: Any, recipe: Recipe, adapter: Path) -> None:
+    """Give the LoRA the weights of an adapter, which must change no layers but its own."""
+    state = {}
+    for update in adapters.for_model(adapters.read(adapter), config, adapter):
+        rank = update.a.shape[0]
+        if rank != recipe.rank:
+            raise ModelError(
+                f"adapter {adapter} has rank {rank}, the recipe {recipe.rank}",
+                f"train with --set rank={rank}",
+            )
+        name = f"base_model.model.{update.module}"
+        state[f"{name}.lora_A.weight"] = update.a.float()
+        # B absorbs what the two scalings differ by
+        scaled = update.b.float() * (update.scaling * recipe.rank / recipe.alpha)
+        state[f"{name}.lora_B.weight"] = scaled
+    try:
+        unexpected = peft.set_peft_model_state_dict(adapted, state).unexpected_keys
+    except RuntimeError as error:  # shapes differ; the first line only says that
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(f"adapter {adapter} does not fit the model: {reason}") from None
+    if unexpected:
+        raise ModelError(
+            f"adapter {adapter} does not fit the model: no {unexpected[0]}",
+            f"or it changes layers that target={recipe.target} with "
+            f"first_layer={recipe.experiments.first_layer} leaves out",
+        )

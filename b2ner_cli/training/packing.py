@@ -177,7 +177,7 @@ def _width(bundle: Bundle) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PackedBatch:
     """A number of rows as tensors, one behind the other.
 
     *Shapes:* ids, positions (1, tokens); sources, targets (answer tokens,); weights (answer
@@ -200,7 +200,7 @@ def collate(
     device: torch.device,
     step: Sequence[PackedRow] = (),
     shares: Sequence[float] = (),
-) -> Batch:
+) -> PackedBatch:
     """Put rows one behind the other; none sees another.
 
     `step` are all rows of the step where these are a part of it, `shares` what each answer token
@@ -219,7 +219,7 @@ def collate(
     def tensor(numbers: Iterable[int]) -> torch.Tensor:
         return torch.tensor(list(numbers), device=device)
 
-    return Batch(
+    return PackedBatch(
         len(rows),
         tensor(token for row in rows for token in row.ids)[None],
         tensor(position for row in rows for position in row.positions)[None],
@@ -255,7 +255,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         self.grouped = False
         self.network.get_base_model().config._attn_implementation = self.stock_attention
 
-    def forward(self, batch: Batch, seed: int) -> torch.Tensor:
+    def forward(self, batch: PackedBatch, seed: int) -> torch.Tensor:
         causal = self.network.get_base_model()
         asked = {
             "input_ids": batch.ids,
@@ -278,7 +278,7 @@ class AnswerLoss(nn.Module):  # type: ignore[misc]
         scores[:, len(own) :] += torch.tensor(weight).log()
         return _weighed(scores, torch.searchsorted(own, batch.targets), batch.weights)
 
-    def _seen(self, config: Any, batch: Batch) -> dict[str, Any]:
+    def _seen(self, config: Any, batch: PackedBatch) -> dict[str, Any]:
         """What tells the layers which tokens see which: the layout, or else masks made of it."""
         if self.grouped:
             every = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=batch.ids.device)

@@ -1,18 +1,24 @@
 """After each epoch the adapter answers a data set; the training does not notice."""
 
+import gc
 import json
+import os
+import shutil
+import signal
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 
 from b2ner_cli.errors import DataError, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
 from b2ner_cli.scoring import prediction_folders
 from b2ner_cli.scoring import report as scoring
-from b2ner_cli.tagging import predict_run, tag_run
-from b2ner_cli.training import evaluation
+from b2ner_cli.tagging import predict_run
+from b2ner_cli.training import run as training_run
 from b2ner_cli.training.evaluation import EvalData
 from b2ner_cli.training.job import TrainJob
 from b2ner_cli.training.recipes import Experiments, Recipe
@@ -47,8 +53,26 @@ def evaluated(job, tmp_path_factory):
     """A run whose adapter was evaluated after each epoch, and what was shown meanwhile."""
     out = tmp_path_factory.mktemp("runs") / "evaluated"
     shown = []
-    run(replace(job, out=out), lambda step, steps, message: shown.append((step, message)))
-    return out, shown
+    before = process()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training_run, "keep_freed_memory", lambda: pytest.fail("allocator"))
+        run(replace(job, out=out), lambda step, steps, message: shown.append((step, message)))
+    return out, shown, before, process()
+
+
+def process():
+    """What a run might leave changed in the process that called it."""
+    states = (AcceleratorState, PartialState, GradientState)
+    return {
+        "random numbers": torch.get_rng_state().tolist(),
+        "accelerate": [dict(state._shared_state) for state in states],
+        "collector": (gc.get_threshold(), gc.get_freeze_count()),
+        "signals": [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)],
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+    }
 
 
 def log_of(out):
@@ -60,7 +84,7 @@ def weights(out):
 
 
 def test_predictions_of_each_epoch_are_what_eval_reads(evaluated):
-    out, _ = evaluated
+    out, *_ = evaluated
     (found,) = prediction_folders.find_runs([out])
     assert list(found.steps) == ["eval-2", "eval-4", "eval-5"]
     for folder in found.steps.values():
@@ -73,7 +97,7 @@ def test_predictions_of_each_epoch_are_what_eval_reads(evaluated):
 
 
 def test_f1_is_in_the_log_in_the_progress_and_in_the_record(evaluated):
-    out, shown = evaluated
+    out, shown, *_ = evaluated
     lines = [line for line in log_of(out) if "f1" in line]
     assert [line["step"] for line in lines] == [2, 4, 5]
     for line in lines:
@@ -90,7 +114,7 @@ def test_f1_is_in_the_log_in_the_progress_and_in_the_record(evaluated):
 
 
 def test_the_last_epochs_adapter_is_the_runs(evaluated):
-    out, _ = evaluated
+    out, *_ = evaluated
     name = "adapter_model.safetensors"
     last, final = (out / folder / name for folder in ("eval-5/adapter", "adapter"))
     assert last.read_bytes() == final.read_bytes()
@@ -112,20 +136,20 @@ def test_a_resumed_run_does_not_do_it_twice(evaluated, job, tmp_path, monkeypatc
         pass
 
     done = []
-    predict, job = predict_run.predict, replace(job, out=tmp_path)
+    job = replace(job, out=tmp_path)
 
     def counted(asked, ledger):
         if killed == "in it" and not done:
             done.append("killed")
             raise Killed
-        predict(asked, ledger)
+        shutil.copy(evaluated[0] / asked.folder.name / FILE_NAME, asked.folder)
         done.append(asked.folder.name)
 
     def show(step, steps, message):
         if (step, killed) in ((2, "before it"), (3, "after it")):
             raise Killed
 
-    monkeypatch.setattr(tag_run, "predict", counted)
+    monkeypatch.setattr(predict_run, "predict", counted)
     with pytest.raises(Killed):
         run(job, show)
     steps = []
@@ -173,8 +197,6 @@ def test_mistakes_come_out_before_training(job, tmp_path):
         EvalData(tmp_path, "tests")
 
 
-def test_the_collector_gets_back_what_a_prediction_froze(evaluated):
-    import gc
-
-    assert gc.get_freeze_count() == 0
-    assert evaluation.scores_in(evaluated[0] / "eval-5")["averages"]
+def test_a_run_leaves_the_process_as_it_was(evaluated):
+    _, _, before, after = evaluated
+    assert {name: value for name, value in after.items() if value != before[name]} == {}

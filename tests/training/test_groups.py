@@ -56,6 +56,14 @@ def make_pick(count, labels=("person", "city"), name="NER_en_a", **more):
 # choose
 
 
+def test_of_rows_no_more_is_kept_than_training_needs(tmp_path):
+    names = {"person": ["human"]}
+    long = [{**each, "note": "x" * 1000, "other_names": names} for each in rows(3)]
+    write(tmp_path, "NER_en/a", ["person"], train=long)
+    (chosen,) = choose(tmp_path, Limits(), 1)
+    assert [dict(document.meta) for document in chosen.documents] == [{"other_names": names}] * 3
+
+
 def test_per_set_cap_and_seed(tmp_path):
     write(tmp_path, "NER_en/a", ["person"], train=rows(50))
     first = choose(tmp_path, Limits(per_set=10), 1)

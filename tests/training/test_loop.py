@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import threading
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from b2ner_cli.core.document import Document, Mention
 from b2ner_cli.errors import B2nerError, ModelError, UsageError
-from b2ner_cli.training import checkpoints
+from b2ner_cli.training import checkpoints, prepare
 from b2ner_cli.training.loop import Hooks, Setup, ahead, train, warm_cosine
 from b2ner_cli.training.recipes import Experiments, Recipe
 from b2ner_cli.training.selection import Selection
@@ -45,15 +46,6 @@ def run(model, out, *, data=None, recipe=None, report=lambda progress: None, **m
 
 def state(out, step):
     return load_file(out / "checkpoints" / f"step-{step:06d}" / "state.safetensors")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tiny_llama, tmp_path_factory):
-    """A run of six steps that nothing interrupted."""
-    out = tmp_path_factory.mktemp("run")
-    seen = []
-    trained = run(tiny_llama, out, checkpoint_every=2, report=seen.append)
-    return out, trained, seen
 
 
 def test_the_next_step_is_made_while_one_is_used():
@@ -106,7 +98,7 @@ def test_only_two_checkpoints_stay(undisturbed):
     assert not list(out.glob(".*"))
 
 
-@pytest.mark.parametrize("killed_at", [3, 4, 6])
+@pytest.mark.parametrize("killed_at", [4, 6])
 def test_killed_and_resumed_is_bit_equal(undisturbed, tiny_llama, tmp_path, killed_at):
     class Killed(Exception):
         pass
@@ -133,12 +125,10 @@ def test_killed_and_resumed_is_bit_equal(undisturbed, tiny_llama, tmp_path, kill
 
 
 def test_resume_of_a_finished_run_writes_the_same_adapter(undisturbed, tiny_llama, tmp_path):
-    run(tiny_llama, tmp_path, checkpoint_every=2)
-    file = tmp_path / "adapter" / "adapter_model.safetensors"
-    before = file.read_bytes()
-    file.unlink()
+    shutil.copytree(undisturbed[0] / "checkpoints", tmp_path / "checkpoints")
     run(tiny_llama, tmp_path, resume=True)
-    assert file.read_bytes() == before
+    file = "adapter/adapter_model.safetensors"
+    assert (tmp_path / file).read_bytes() == (undisturbed[0] / file).read_bytes()
 
 
 def test_resume_without_a_checkpoint_starts_at_the_beginning(tiny_llama, tmp_path):
@@ -161,10 +151,39 @@ def test_nothing_fits(tiny_llama, tmp_path):
     assert math.isnan(trained.loss)
 
 
-def test_another_dtype_in_the_same_process(tiny_llama, tmp_path):
-    run(tiny_llama, tmp_path / "a", data=picks(4))
-    trained = run(tiny_llama, tmp_path / "b", data=picks(4), recipe={"dtype": "bfloat16"})
-    assert math.isfinite(trained.loss)
+def test_another_dtype_in_the_same_process(undisturbed, tiny_llama, tmp_path):
+    trained = run(tiny_llama, tmp_path, data=picks(4), recipe={"dtype": "bfloat16"})
+    assert trained.loss == pytest.approx(undisturbed[2][0].loss, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "computed", "kept"),
+    [
+        ("auto", "cpu", "bfloat16", "float32"),
+        ("auto", "cuda:0", "bfloat16", "bfloat16"),
+        ("auto", "cuda:0", "float32", "float32"),
+        ("float32", "cuda:0", "bfloat16", "float32"),
+        ("bfloat16", "cpu", "float32", "bfloat16"),
+    ],
+)
+def test_what_the_models_own_weights_are_kept_in(asked, device, computed, kept):
+    assert prepare.base_dtype(asked, device, computed).value == kept
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_lora_in_float32_on_a_model_in_16_bits(undisturbed, tiny_llama, tmp_path, dtype):
+    recipe = {"base_dtype": "bfloat16", "dtype": dtype, "checkpointing": True}
+    parts = prepare.prepared(str(tiny_llama), Recipe.of({**RECIPE, **recipe}), "cpu", None)
+    trained, own = (
+        {p.dtype for p in parts.module.parameters() if p.requires_grad is wanted}
+        for wanted in (True, False)
+    )
+    assert (trained, own) == ({torch.float32}, {torch.bfloat16})
+    assert parts.module.grouped and parts.module.sampled_softmax == 60
+    seen = []
+    run(tiny_llama, tmp_path, recipe=recipe, report=seen.append)
+    losses, others = ([step.loss for step in steps] for steps in (seen, undisturbed[2]))
+    assert losses == pytest.approx(others, rel=0.05)
 
 
 def test_layers_below_the_first_carry_no_lora(tiny_llama, tmp_path):
@@ -256,38 +275,27 @@ def test_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(tiny_llam
     assert all(tensor.isfinite().all() for n, tensor in tensors.items() if n.startswith("weight"))
 
 
-def damage(path, how):
-    tensors = load_file(path)
-    if how == "cut off":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif how == "no header":
-        path.write_bytes(b"not tensors at all")
-    elif how == "gone":
-        path.unlink()
-    elif how == "no step":
-        save_file(tensors, path)
-    elif how == "step is no number":
-        save_file(tensors, path, metadata={"step": "many"})
-    elif how == "a tensor less":
-        tensors.popitem()
-        save_file(tensors, path, metadata={"step": "6"})
+UNREADABLE = {
+    "no header": lambda path, tensors: path.write_bytes(b"not tensors at all"),
+    "no step": lambda path, tensors: save_file(tensors, path),
+    "step is no number": lambda path, tensors: save_file(tensors, path, metadata={"step": "many"}),
+    "a tensor less": lambda path, tensors: save_file(
+        dict(list(tensors.items())[1:]), path, metadata={"step": "6"}
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "how", ["cut off", "no header", "gone", "no step", "step is no number", "a tensor less"]
-)
-def test_damaged_checkpoint(undisturbed, tiny_llama, tmp_path, how):
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_the_only_checkpoint_cannot_be_read(undisturbed, tiny_llama, tmp_path, how):
     folder = tmp_path / "checkpoints" / "step-000006"
     folder.mkdir(parents=True)
-    good = undisturbed[0] / "checkpoints" / "step-000006" / "state.safetensors"
-    (folder / "state.safetensors").write_bytes(good.read_bytes())
-    damage(folder / "state.safetensors", how)
+    UNREADABLE[how](folder / "state.safetensors", state(undisturbed[0], 6))
     with pytest.raises(B2nerError, match=r"cannot resume from .*step-000006") as caught:
         run(tiny_llama, tmp_path, resume=True)
     assert "remove it" in caught.value.hint
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (2, 4), (4, 2)])
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 2)])
 def test_checkpoint_of_another_rank(tiny_llama, tmp_path, before, after):
     # a rank of 1 would broadcast to any other
     run(tiny_llama, tmp_path, data=picks(4), checkpoint_every=1, recipe={"rank": before})
@@ -317,25 +325,13 @@ def test_output_that_cannot_be_written(tiny_llama, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rank": 0}, "rank must be at least 1, not 0"),
-        ({"max_tokens": -5}, "max_tokens must be at least 1"),
-        ({"per_label": 0}, "per_label must be at least 1"),
-        ({"max_chars": 0}, "max_chars must be at least 1"),
-        ({"label_dropout": 1.0}, r"label_dropout must be in \[0, 1\), not 1.0"),
-        ({"dropout": -0.1}, "dropout must be in"),
         ({"empty": math.nan}, "empty must be in"),
-        ({"empty": 1.1}, r"empty must be in \[0, 1\], not 1.1"),
-        ({"micro_batch": -1}, "micro_batch must not be negative"),
-        ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"epochs": math.inf}, "epochs must be positive"),
-        ({"clip": 0}, "clip must be positive"),
-        ({"sampled_softmax": -1}, "sampled_softmax must not be negative"),
-        ({"weight_decay": -1}, "weight_decay must not be negative"),
-        ({"first_layer": -1}, "first_layer must not be negative"),
         ({"batch": 6, "group": 4}, "batch 6 is no multiple of group 4"),
         ({"batch": 2, "group": 4}, "batch 2 is no multiple of group 4"),
         ({"dtype": "float16"}, "cannot train in 'float16'"),
+        ({"base_dtype": "float16"}, "cannot train in 'float16'"),
     ],
 )
 def test_recipe_is_checked(values, message):

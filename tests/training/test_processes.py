@@ -141,6 +141,34 @@ def test_memory_that_runs_out_in_one_process(data, tiny_llama, tmp_path, alone):
     same_training(out, alone)
 
 
+SLOW = """
+import time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as distributed
+from b2ner_cli.cli import app
+from b2ner_cli.training import evaluation
+
+distributed.default_pg_timeout = timedelta(seconds=3)
+
+def score(job):
+    time.sleep(8)
+    return {"datasets": {}, "averages": {"overall": 0.5}}
+
+evaluation.score = score
+app.main()
+"""
+
+
+def test_the_others_wait_while_the_first_evaluates(data, tiny_llama, tmp_path):
+    """For longer than processes wait for each other by default, which is minutes on cards."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    out = tmp_path / "run"
+    evaluated = ["--eval-data", data, "--eval-split", "train", "--set", "epochs=0.5"]
+    done = launched(["slow.py", *command(data, tiny_llama, out, *evaluated)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line["f1"] for line in log_of(out) if "f1" in line] == [0.5]
+
+
 def test_a_mistake_ends_all_processes(data, tiny_llama, tmp_path):
     wrong = command(data, tiny_llama, tmp_path / "run", "--only", "NER_en_two")
     done = launched(["-m", "b2ner_cli", *wrong], tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import b2ner_cli
 from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.errors import UsageError
-from b2ner_cli.training.recipes import RECIPES, Experiments, Recipe, read_recipe
+from b2ner_cli.training.recipes import RECIPES, Experiments, Recipe, decisive, read_recipe, renamed
 
 
 def test_settings_win_over_file_and_file_over_recipe(tmp_path):
@@ -25,6 +25,33 @@ def test_run_json_gives_the_same_recipe_again(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"recipe": recipe.flat()}))
     assert read_recipe("default", path, []) == recipe
+
+
+def test_former_names_are_read(tmp_path):
+    former = {"at_once": 4, "candidates": 7, "nearby": 2, "redraw": "false", "longest": 90}
+    recipe = read_recipe("default", None, [f"{name}={value}" for name, value in former.items()])
+    asked = recipe.experiments
+    assert (recipe.micro_batch, recipe.max_chars) == (4, 90)
+    assert (asked.sampled_softmax, asked.length_bucket_window) == (7, 2)
+    assert asked.resample_each_epoch is False
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"recipe": former}))
+    assert read_recipe("default", path, []) == recipe
+
+
+def test_the_shipped_adapters_run_gives_its_recipe():
+    path = Path(b2ner_cli.__file__).parent / "models" / "mini_adapter" / "run.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+    recipe = read_recipe("default", path, [])
+    assert recipe.micro_batch == stored.get("micro_batch", stored.get("at_once"))
+    assert recipe.flat() == Recipe().flat() | renamed(stored)
+
+
+def test_what_a_result_depends_on_is_the_same_by_former_names():
+    former = {"rank": 8, "candidates": 50, "at_once": 4, "longest": 90}
+    recipe = Recipe.of({"rank": 8, "sampled_softmax": 50, "max_chars": 90, "micro_batch": 2})
+    assert decisive(former) == decisive(recipe.flat())
+    assert decisive(former | {"longest": 91}) != decisive(recipe.flat())
 
 
 @pytest.mark.parametrize(

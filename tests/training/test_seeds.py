@@ -27,7 +27,7 @@ def short(job, tmp_path):  # noqa: F811
 @pytest.fixture
 def scripted(monkeypatch):
     """Predictions are made up: right for the first seed, wrong for others."""
-    from b2ner_cli.tagging import tag_run
+    from b2ner_cli.tagging import predict_run
     from tests.scoring.test_run_scores import GOLD, predictions
 
     def predict(asked, ledger):
@@ -37,7 +37,7 @@ def scripted(monkeypatch):
         made.rename(asked.folder / made.name)
         (asked.folder / "new").rmdir()
 
-    monkeypatch.setattr(tag_run, "predict", predict)
+    monkeypatch.setattr(predict_run, "predict", predict)
 
 
 def table(out):

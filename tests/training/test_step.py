@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from b2ner_cli.errors import B2nerError, ModelError
 from b2ner_cli.models import files, loading
-from b2ner_cli.training.loop import _compute_again, _place
 from b2ner_cli.training.packing import AnswerLoss, collate, pack
+from b2ner_cli.training.prepare import _compute_again, place
 from b2ner_cli.training.step import Step, gradients
 from tests.tiny import tiny_model
 from tests.training.test_loop import picks, run, state
@@ -267,4 +267,4 @@ def test_a_model_that_does_not_fit_the_device(monkeypatch):
 
     monkeypatch.setattr(torch.nn.Linear, "to", fail)
     with pytest.raises(ModelError, match=r"out of memory: the model takes 0.0 GB on cuda:1"):
-        _place(module, torch.device("cuda:1"))
+        place(module, torch.device("cuda:1"))
