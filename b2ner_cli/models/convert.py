@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from b2ner_cli.errors import ModelError, OutputError, UsageError
 from b2ner_cli.models import adapters, devices, internlm2, loading
 from b2ner_cli.models.adapters import Update
-from b2ner_cli.models.files import Source, base_of, locate, read_json
+from b2ner_cli.models.files import Source, base_of, locate, read_object
 
 LAYOUTS = ("llama", "internlm2")
 
@@ -82,7 +82,7 @@ def convert(job: Conversion) -> list[str]:
         if folder is not None and folder.exists() and not job.force:
             raise OutputError(f"{folder} exists", "choose another place, or --force to replace it")
     found = _locate(job)
-    kind = _object(found.directory / "config.json").get("model_type")
+    kind = read_object(found.directory / "config.json").get("model_type")
     if kind not in (internlm2.MODEL_TYPE, "llama"):
         raise ModelError(
             f"{found.name} is {kind}, not InternLM2: there is nothing to convert",
@@ -112,7 +112,7 @@ def write_adapter(source: Source, target: Path, layout: str = "llama") -> str:
     translate = adapters.for_model if layout == "llama" else adapters.for_internlm2
     updates = translate(given, skeleton.config, adapter)
     base, _ = base_of(adapter)
-    config = _object(adapter / "adapter_config.json")
+    config = read_object(adapter / "adapter_config.json")
     values = adapter_config(config, updates, skeleton.config.num_hidden_layers)
     if layout == "internlm2":
         values = {key: values[key] for key in _KNOWN_SETTINGS if key in values}
@@ -229,8 +229,3 @@ def replacing(target: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {target}: {error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    value = read_json(path, ModelError)
-    return value if isinstance(value, dict) else {}

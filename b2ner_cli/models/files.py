@@ -101,8 +101,8 @@ def base_of(adapter: Path) -> tuple[str, str | None]:
 
     Raises ModelError where it names none.
     """
-    config = read_json(adapter / "adapter_config.json", ModelError)
-    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    config = read_object(adapter / "adapter_config.json")
+    base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ModelError(f"adapter {adapter} does not say which model it is for", "give --model")
     embedded = next((each.name for each in EMBEDDED.values() if base in each.bases), None)
@@ -119,8 +119,8 @@ def stored_tensors(directory: Path, name: str) -> dict[str, Stored]:
     if single.is_file() or not index.is_file():
         files = [single] if single.is_file() else []
         return {key: found for file in files for key, found in _header(file, name).items()}
-    content = read_json(index, lambda why: ModelError(f"cannot load model {name}: {why}", _AGAIN))
-    places = content.get("weight_map") if isinstance(content, dict) else None
+    content = read_object(index, lambda why: ModelError(f"cannot load model {name}: {why}", _AGAIN))
+    places = content.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
         raise ModelError(f"cannot load model {name}: {index} has no weight_map", _AGAIN)
     tensors: dict[str, Stored] = {}
@@ -186,16 +186,16 @@ def model_type(source: Source) -> str:
     def unreadable(why: str) -> ModelError:
         return ModelError(f"cannot load model {source.name}: {why}", "get the file again")
 
-    config = read_json(source.directory / "config.json", unreadable)
-    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+    return str(read_object(source.directory / "config.json", unreadable).get("model_type", ""))
 
 
-def read_json(path: Path, error: Callable[[str], Exception]) -> Any:
-    """Parse a small JSON file or raise `error` with the reason."""
+def read_object(path: Path, error: Callable[[str], Exception] = ModelError) -> dict[str, Any]:
+    """A small JSON object, {} for another value; raises `error` with the reason if unreadable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
         raise error(f"cannot read {path}: {cause}") from None
+    return value if isinstance(value, dict) else {}
 
 
 def _implied(

@@ -7,7 +7,7 @@ the headers of the files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from b2ner_cli.errors import ModelError
 from b2ner_cli.models import adapters, devices, loading, released
-from b2ner_cli.models.files import Source, base_of, locate, read_json, stored_tensors
+from b2ner_cli.models.files import Source, base_of, locate, read_object, stored_tensors
 from b2ner_cli.models.tokenizer import load_tokenizer
 
 _BLOCK = 64  # weights that share a scale of a byte in 4 bits; in 8 bits a row shares one of 4
@@ -34,7 +34,7 @@ class Sizes:
 class AdapterFacts:
     """What an adapter changes, and by how much."""
 
-    path: Path
+    directory: Path
     base: str
     ranks: tuple[int, ...]
     scalings: tuple[float, ...]
@@ -58,7 +58,7 @@ class Info:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON's values."""
-        adapter = self.adapter
+        adapter = self.adapter and asdict(self.adapter)
         return {
             "model": self.source.name,
             "directory": str(self.source.directory),
@@ -68,16 +68,7 @@ class Info:
             "parameters": self.sizes.parameters,
             "memory": self.sizes.memory,
             "memory_per_token": self.sizes.token,
-            "adapter": adapter
-            and {
-                "directory": str(adapter.path),
-                "base": adapter.base,
-                "ranks": adapter.ranks,
-                "scalings": adapter.scalings,
-                "targets": adapter.targets,
-                "layers": adapter.layers,
-                "parameters": adapter.parameters,
-            },
+            "adapter": adapter and {**adapter, "directory": str(adapter["directory"])},
             "fingerprint": self.source.fingerprint,
             "chosen": self.reasons,
             "warnings": self.warnings,
@@ -126,8 +117,7 @@ def describe(
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
         "heads": config.num_attention_heads,
-        "key_value_heads": getattr(config, "num_key_value_heads", None)
-        or config.num_attention_heads,
+        "key_value_heads": _key_value_heads(config),
         "vocabulary": config.vocab_size,
         "context": getattr(config, "max_position_embeddings", None),
         "rope": _rope(config),
@@ -172,7 +162,7 @@ def rows(info: Info) -> Sequence[tuple[str, str]]:
             for values in (adapter.ranks, adapter.scalings)
         )
         lines += [
-            ("adapter", f"{adapter.path}, of {adapter.base}"),
+            ("adapter", f"{adapter.directory}, of {adapter.base}"),
             (
                 "",
                 f"rank {ranks}, scaling {scalings}, on {', '.join(adapter.targets)} in "
@@ -196,7 +186,6 @@ def _sizes(network: Any) -> Sizes:
     head_size = (
         getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     )
-    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     return Sizes(
         parameters,
         {
@@ -205,8 +194,12 @@ def _sizes(network: Any) -> Sizes:
             "8bit": rest + small + scales,
             "4bit": rest + small // 2 + small // _BLOCK,
         },
-        2 * 2 * config.num_hidden_layers * groups * head_size,
+        2 * 2 * config.num_hidden_layers * _key_value_heads(config) * head_size,
     )
+
+
+def _key_value_heads(config: Any) -> int:
+    return getattr(config, "num_key_value_heads", None) or int(config.num_attention_heads)
 
 
 def _spelled(size: int) -> str:
@@ -226,7 +219,7 @@ def _stored(source: Source) -> str:
 
 def _adapter_facts(directory: Path) -> AdapterFacts:
     updates = adapters.read(directory)
-    config = read_json(directory / "adapter_config.json", ModelError)
+    config = read_object(directory / "adapter_config.json")
     base = base_of(directory)[0] if config.get("base_model_name_or_path") else "a model not named"
     layers = {part for update in updates for part in update.module.split(".") if part.isdecimal()}
     return AdapterFacts(

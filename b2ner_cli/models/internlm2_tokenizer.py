@@ -150,7 +150,7 @@ def _merges(scores: dict[str, float]) -> list[tuple[str, str]]:
     """Every way to put a piece together from two others, best score first.
 
     In one score the order of the file decides, as in the reference: of the pieces, then of their
-    left and their right halves.
+    left and their right halves. (transformers' own `generate_merges` goes by lengths there.)
     """
     pieces = list(scores)
     order = {piece: place for place, piece in enumerate(pieces)}

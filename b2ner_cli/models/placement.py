@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,8 +79,6 @@ def quantise(network: Any, bits: int, dtype: torch.dtype) -> int:
 
     The weights are rounded when the layer moves to its device.
     """
-    import bitsandbytes
-
     # it tells of every layer that its inputs are float16 within
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     head = network.get_output_embeddings()
@@ -90,25 +89,24 @@ def quantise(network: Any, bits: int, dtype: torch.dtype) -> int:
         if type(child) is torch.nn.Linear and child is not head
     ]
     for parent, name, linear in found:
-        shape = (linear.in_features, linear.out_features, linear.bias is not None)
-        with torch.device("meta"):  # its own weights would be made up only to be thrown away
-            if bits == 8:
-                smaller = bitsandbytes.nn.Linear8bitLt(*shape, has_fp16_weights=False)
-            else:
-                smaller = bitsandbytes.nn.Linear4bit(*shape, compute_dtype=dtype, quant_type="nf4")
-        weight = linear.weight.data
-        if bits == 8:
-            smaller.weight = bitsandbytes.nn.Int8Params(
-                weight, requires_grad=False, has_fp16_weights=False
-            )
-        else:
-            smaller.weight = bitsandbytes.nn.Params4bit(
-                weight, requires_grad=False, quant_type="nf4", module=smaller
-            )
-        smaller.bias = linear.bias
-        smaller.eval()
-        setattr(parent, name, smaller)
+        setattr(parent, name, _in_bits(linear, bits, dtype))
     return len(found)
+
+
+def _in_bits(linear: torch.nn.Linear, bits: int, dtype: torch.dtype) -> torch.nn.Module:
+    from bitsandbytes import nn
+
+    shape = (linear.in_features, linear.out_features, linear.bias is not None)
+    with torch.device("meta"):  # its own weights would be made up only to be thrown away
+        if bits == 8:
+            layer = nn.Linear8bitLt(*shape, has_fp16_weights=False)
+            stored = partial(nn.Int8Params, has_fp16_weights=False)
+        else:
+            layer = nn.Linear4bit(*shape, compute_dtype=dtype, quant_type="nf4")
+            stored = partial(nn.Params4bit, quant_type="nf4", module=layer)
+    layer.weight = stored(linear.weight.data, requires_grad=False)
+    layer.bias = linear.bias
+    return layer.eval()
 
 
 def _spread(network: Any, dtype: torch.dtype) -> dict[str, int]:
