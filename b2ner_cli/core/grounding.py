@@ -171,6 +171,7 @@ class _Places:
     spans: list[Offsets] = field(default_factory=list)
 
     def at(self, index: int) -> Offsets | None:
+        """The occurrence of that number, None where there are fewer."""
         while len(self.spans) <= index:
             span = next(self.rest, None)
             if span is None:
@@ -228,6 +229,7 @@ class _Search:
         return at >= 0 and self.text[at : at + len(cased)].casefold() == cased
 
     def places(self, surface: str) -> _Places:
+        """Where a surface stands, looked for once."""
         places = self.known.get(surface)
         if places is None:
             places = self.known[surface] = self._look(surface)

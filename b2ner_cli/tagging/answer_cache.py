@@ -18,8 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import xxhash
@@ -96,15 +95,10 @@ class Cache:
             _check_not_alien(path)
         return cls(cache_directory() / FILE_NAME if path is None else path)
 
-    def __enter__(self) -> Cache:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -114,18 +108,14 @@ class Cache:
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Completion]:
         """Return the known answers among the keys."""
-        found: dict[bytes, Completion] = {}
         wanted = sorted(keys)  # in the order of the index: fewer pages are read twice
-        if pending := self._pending:
-            for one in wanted:
-                if one in pending and (answer := _read(pending[one])) is not None:
-                    found[one] = answer
+        pending = self._pending
+        rows = [pending[one] for one in wanted if one in pending] if pending else []
+        if rows:
             wanted = [one for one in wanted if one not in pending]
         for start in range(0, len(wanted), _KEYS):
-            for row in self._select(wanted[start : start + _KEYS]):
-                if (answer := _read(row)) is not None:
-                    found[row[0]] = answer
-        return found
+            rows += self._select(wanted[start : start + _KEYS])
+        return {row[0]: answer for row in rows if (answer := _read(row)) is not None}
 
     def put_many(self, answers: Mapping[bytes, Completion]) -> None:
         """Keep answers; they reach the disk in batches, within seconds, and on close."""

@@ -181,7 +181,9 @@ class Planner:
         asked = (names, language, form.event, form.trigger)
         known = self._groups.get(asked)
         if known is None:
-            labels, given = self._as_asked(self._label_set(names))
+            labels, given = self._label_set(names), dict[str, str]()
+            if renaming := self.options.label_map:
+                labels, given = renaming.ask(labels), renaming.back(labels.names)
             least = min(self._chunk_tokens, max(1, self._engine.context // 4))
             if self._engine.context - self._engine.max_answer < least:
                 raise UsageError(
@@ -190,24 +192,16 @@ class Planner:
                     "give a smaller --max-answer",
                 )
             bare = replace(form, examples=()) if form.examples else form
-            known = [
-                self._group(group, language, given, self._fitting(group, language, form, least))
-                for group in group_labels(labels, lambda g: self._room(g, language, bare) >= least)
-            ]
+            known = []
+            for group in group_labels(labels, lambda g: self._room(g, language, bare) >= least):
+                fitting = self._fitting(group, language, form, least)
+                prefix = rendering.prefix(group, language, fitting)
+                room = self._room(group, language, fitting)
+                known.append(LabelGroup(group, language, prefix, room, given, fitting))
             if len(self._groups) >= _SETS:  # a file of nothing but distinct label sets
                 self._groups.clear()
             self._groups[asked] = known
         return known
-
-    def _group(
-        self, labels: LabelSet, language: Language, given: Mapping[str, str], form: Form
-    ) -> LabelGroup:
-        prefix = rendering.prefix(labels, language, form)
-        return LabelGroup(labels, language, prefix, self._room(labels, language, form), given, form)
-
-    def _as_asked(self, labels: LabelSet) -> tuple[LabelSet, dict[str, str]]:
-        renaming = self.options.label_map
-        return (renaming.ask(labels), renaming.back(labels.names)) if renaming else (labels, {})
 
     def _fitting(self, labels: LabelSet, language: Language, form: Form, least: int) -> Form:
         """The form with those examples, in their order, that leave `least` tokens for text."""
@@ -221,16 +215,16 @@ class Planner:
             asked = tuple(each.renamed(renaming.names) for each in form.examples)
             form = replace(form, examples=asked)
         kept: list[Example] = []
-        words = [rendering.example(each, labels, language, form) for each in form.examples]
+        shown = [rendering.example(each, labels, language, form) for each in form.examples]
         first = replace(form, examples=form.examples[:1])
-        room = self._left(labels, language, first) + count(words[0]) - least
-        for each, said in zip(form.examples, words, strict=True):
-            tokens = count(said) + 1  # one where two texts meet
+        room = self._left(labels, language, first) + count(shown[0]) - least
+        for each, words in zip(form.examples, shown, strict=True):
+            tokens = count(words) + 1  # one where two texts meet
             if tokens <= room:
                 room -= tokens
                 kept.append(each)
         if len(kept) < len(form.examples):
-            fit = f"{len(kept)} of {len(words)} examples fit into a prompt"
+            fit = f"{len(kept)} of {len(shown)} examples fit into a prompt"
             log.log(NOTICE, "%s in the model's context of %d", fit, self._engine.context)
         return replace(form, examples=tuple(kept))
 

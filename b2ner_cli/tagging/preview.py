@@ -47,11 +47,9 @@ def preview(
         assert asked is not None  # with_labels lets no document through without
         spoken = detect_language(item.text) if language == "auto" else as_language(language)
         prompt = rendering.render(asked, item.text, spoken, options.form.without(item.text))
-        prefix, own = (
-            tokenizer.count(prompt.prefix) + len(tokenizer.bos),
-            tokenizer.count(prompt.own),
-        )
-        counts = f"{prefix} shared + {own} own tokens, answer up to {settings.max_answer}"
+        shared = tokenizer.count(prompt.prefix) + len(tokenizer.bos)
+        own = tokenizer.count(prompt.own)
+        counts = f"{shared} shared + {own} own tokens, answer up to {settings.max_answer}"
         yield f"# {item.origin or item.id}: {counts}"
         yield prompt.text
         yield ""

@@ -19,7 +19,7 @@ class Settings:
     """A model by name or directory, how it is loaded and how it answers.
 
     `model` None is the adapter's own base, else ``mini``; what loads it, down to `load_in`, is
-    told at `backbone.load`. `max_answer` is the longest answer in tokens, `batch_tokens` None
+    told at `models.loading.load`. `max_answer` is the longest answer in tokens, `batch_tokens` None
     leaves the batch size to the engine. `constrain` holds answers to the labels asked for and
     the words of the text; None leaves that to what the adapter says of itself.
     """

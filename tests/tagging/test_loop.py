@@ -389,13 +389,13 @@ def test_documents_are_read_only_a_little_ahead():
 
     def endless():
         nonlocal read
-        for read in range(1, 20_001):
+        for read in range(1, 5_001):
             yield document(read, "Person1 sings .")
 
     ahead = []
     for done, _ in enumerate(tag(endless(), ScriptedEngine(rows=64), PERSON), 1):
         ahead.append(read - done)
-    assert done == 20_000
+    assert done == 5_000
     assert max(ahead) <= 256
 
 
@@ -429,12 +429,12 @@ def test_memory_stays_flat_however_many_documents_and_label_sets_there_are(monke
     monkeypatch.setattr(loop, "_SETS", 100)
     monkeypatch.setattr(planning, "_SETS", 100)
 
-    labelled = (document(number, labels=("person", f"kind {number}")) for number in range(3100))
+    labelled = (document(number, labels=("person", f"kind {number}")) for number in range(1700))
     held = []
     tracemalloc.start()
     try:
         for number, _ in enumerate(tag(with_labels(labelled, None), Forgetful(), None)):
-            if number in (1000, 1000 + 8 * 256):  # at the same place of a window
+            if number in (600, 600 + 4 * 256):  # at the same place of a window
                 gc.collect()
                 held.append(tracemalloc.get_traced_memory()[0])
     finally:
