@@ -74,17 +74,19 @@ def evaluate(
     Several runs are averaged, with their standard deviation; steps of a run stand side by side.
     """
     from b2ner_cli.core.tasks import as_task
-    from b2ner_cli.scoring import prediction_folders, report, run_scores
+    from b2ner_cli.formats.fields import Fields
+    from b2ner_cli.scoring import prediction_folders, run_scores
     from b2ner_cli.scoring import tables as score_tables
     from b2ner_cli.scoring.counts import METRICS
+    from b2ner_cli.scoring.scored_documents import ScoreJob
 
     console.set_up_logging(quiet, verbose)
     if metric not in (*METRICS, _BOTH):
         raise UsageError(f"no metric {metric!r}", f"choose from {', '.join((*METRICS, _BOTH))}")
     metrics = tuple(each for each in METRICS if metric in (each, _BOTH))
-    job = report.ScoreJob(
-        metrics, gold, gold_field, errors, text_field, id_field, chosen_label_map(label_map),
-        fix_commas, bootstrap, seed, as_task(task) if task else None,
+    job = ScoreJob(
+        metrics, gold, Fields(text_field, id_field, gold=gold_field), chosen_label_map(label_map),
+        fix_commas, as_task(task) if task else None, errors, bootstrap, seed,
     )  # fmt: skip
     runs = prediction_folders.find_runs(predictions)
     scores = run_scores.score_runs(runs, job, reports)

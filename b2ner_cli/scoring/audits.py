@@ -79,23 +79,23 @@ class Audits:
     def __init__(self) -> None:
         self._sets: dict[SetName, _Caught] = {}
 
-    def add(self, pair: ScoredDocument) -> None:
+    def add(self, document: ScoredDocument) -> None:
         """Audit one record of a prediction file."""
-        if pair.record is None:
+        if document.record is None:
             return
-        caught = self._sets.get(pair.data_set)
+        caught = self._sets.get(document.data_set)
         if caught is None:
-            caught = self._sets[pair.data_set] = _Caught(pair.data_set.task)
-        gold, predicted = pair.gold.pieces, pair.predicted.pieces
+            caught = self._sets[document.data_set] = _Caught(document.data_set.task)
+        gold, predicted = document.gold.pieces, document.predicted.pieces
         line = orjson.dumps(
             {
-                "json_data": orjson.Fragment(pair.record.raw.strip()),
-                "predict": pair.record.predicted,
+                "json_data": orjson.Fragment(document.record.raw.strip()),
+                "predict": document.record.predicted,
                 "y_truth": sorted(map(":".join, gold)),
                 "y_pred": sorted(map(":".join, predicted)),
             }
         )
-        caught.add(line, catching(pair.record, gold, predicted))
+        caught.add(line, catching(document.record, gold, predicted))
 
     def write(self, folder: Path) -> None:
         """Write a file for each data set, ``NER_en/<name>.json``, and forget the records."""

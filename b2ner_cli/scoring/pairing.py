@@ -1,10 +1,10 @@
-"""Gather the two sides of every document that is to be scored: gold, and predicted.
+"""Which documents are scored against which: the files of predictions and of gold, paired.
 
 Reads the authors' prediction files (gold inside), our JSONL (gold from a second file or from a
 field of the same record) and CoNLL. A data set is named as in the authors' tables,
-``NER_en_<set>``; a plain file is one data set, named by its file name without suffix. Relations,
-events and sentiments are `structure_pairs`' matter. Whatever cannot be paired ends the run: a
-score that skips is no score. Counts nothing.
+``NER_en_<set>``; a plain file is one data set, named by its file name without suffix. Whatever
+cannot be paired ends the run: a score that skips is no score. What the documents claim is
+`answers`' and `records`' matter.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from b2ner_cli import formats
-from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
-from b2ner_cli.core.grounding import ground
+from b2ner_cli.core.document import BadRecord, Document
 from b2ner_cli.core.tasks import TASKS, Task
 from b2ner_cli.errors import NOTICE, InputError, UsageError
 from b2ner_cli.formats import fields, input_file, predictions, result_json
-from b2ner_cli.prompts import rendering
-from b2ner_cli.scoring.answer_pairs import answer_pairs, is_lost
-from b2ner_cli.scoring.counts import Metric, SetName, span_items
-from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Unsupported
-from b2ner_cli.scoring.paper_metric import Piece, paper_items
-from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, Side
-from b2ner_cli.scoring.structure_pairs import structure_pairs, with_field
+from b2ner_cli.scoring import answers, records
+from b2ner_cli.scoring.counts import SetName
+from b2ner_cli.scoring.scored_documents import ScoredDocument, ScoreJob
 
 log = logging.getLogger("b2ner")
 
@@ -35,12 +29,9 @@ _PREDICTED = "entities"  # the field that holds them, in predictions and in gold
 _NAMED = 3
 
 
-def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[ScoredDocument]:
-    """Yield the documents of a prediction file, or of a directory that has one, with their gold.
-
-    The authors' files bring their gold along; any other needs `gold` or a field `named.gold`.
-    """
-    named = reading.named
+def scored_documents(path: Path, job: ScoreJob) -> Iterator[ScoredDocument]:
+    """Yield the documents of a prediction file, or of a directory that has one, with their gold."""
+    gold, named = job.gold, job.fields
     path = _prediction_file(path)
     kind = _kind(path)
     if kind == "answers":
@@ -49,15 +40,15 @@ def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Scor
                 f"{path} brings its gold answers along",
                 "Leave out --gold and --gold-field for the authors' prediction files.",
             )
-        if reading.task:
+        if job.task:
             raise UsageError(f"{path} names its tasks itself", "Leave out --task.")
-        return answer_pairs(path, reading)
-    if reading.fix_commas:
+        return answers.scored_documents(path, job)
+    if job.fix_commas:
         raise UsageError(
             f"{path} has entities, not answers: there are no commas to fix",
             "Leave out --fix-commas; it is for the authors' prediction files.",
         )
-    task = reading.task or (_task(path, named) if kind == "jsonl" else "NER")
+    task = job.task or (_task(path, named) if kind == "jsonl" else "NER")
     if task != "NER" and "conll" in (kind, gold and _kind(gold)):
         raise UsageError("CoNLL holds entities alone", "Score records of JSONL with this --task.")
     documents: Iterator[tuple[Document, Document | None]]
@@ -70,11 +61,7 @@ def read_pairs(path: Path, gold: Path | None, reading: Reading) -> Iterator[Scor
     else:
         documents = _two_files(path, gold, named, task)
     data_set = SetName(Path(path.name.removesuffix(".gz")).stem)
-    if task != "NER":
-        return structure_pairs(data_set, documents, task, reading)
-    if label_map := reading.label_map:
-        documents = ((label_map.document(g), p and label_map.document(p)) for g, p in documents)
-    return (_document_pair(data_set, *each, reading.metrics) for each in documents)
+    return records.scored_documents(data_set, documents, task, job)
 
 
 def named_ids(ids: Sequence[str]) -> str:
@@ -188,7 +175,10 @@ def _one_file(
         )
     for document in _documents(path, fields.Fields(named.text, named.id), task):
         if task != "NER":
-            yield with_field(document, named.gold, task), document
+            if named.gold not in document.meta:
+                raise InputError(f"{document.origin}: no gold field {named.gold!r}")
+            meta = {**document.meta, result_json.key(task): document.meta[named.gold]}
+            yield document._replace(meta=meta), document
             continue
         gold = fields.Fields(named.text, named.id, gold=named.gold)
         try:
@@ -220,76 +210,3 @@ def _documents(path: Path, named: fields.Fields, task: Task) -> Iterator[Documen
         yield item
     if empty:
         raise InputError(f"{path}: no records in the file")
-
-
-def _document_pair(
-    data_set: SetName, gold: Document, predicted: Document | None, metrics: Sequence[Metric]
-) -> ScoredDocument:
-    placed, unplaced = _placed(gold)
-    audit = Audit(unplaced=unplaced if "strict" in metrics else 0)
-    said: Sequence[Mention] = ()
-    dropped: Sequence[Any] = ()
-    entities: Sequence[Entity] = ()
-    unsupported = NOTHING_UNSUPPORTED
-    if predicted:
-        entities, lost = _placed(predicted)
-        said = predicted.mentions or ()
-        dropped = _dropped(predicted)
-        audit += Audit(len(entities) + lost + len(dropped), lost + len(dropped))
-        unsupported = _unsupported(predicted, entities, lost, dropped)
-    spans = pieces = (frozenset[Any](), frozenset[Any]())
-    if "strict" in metrics:
-        spans = span_items(placed), span_items(entities)
-    if "paper" in metrics:
-        # What the text does not hold was said as well: the authors' metric counts it as wrong.
-        pieces = _as_answer(gold.mentions or ()), _as_answer([*said, *_mentions(dropped)])
-    return ScoredDocument(
-        data_set,
-        gold.id,
-        gold.text,
-        Side(spans[0], pieces[0]),
-        Side(spans[1], pieces[1]),
-        audit,
-        missing=predicted is None,
-        unsupported=unsupported,
-    )
-
-
-def _dropped(document: Document) -> list[Any]:
-    """What the tagger said it could not find in the text."""
-    dropped = document.meta.get("unlocated")
-    return dropped if isinstance(dropped, list) else []
-
-
-def _mentions(dropped: Sequence[Any]) -> list[Mention]:
-    return [
-        Mention(str(each.get("label")), str(each.get("text")))
-        for each in dropped
-        if isinstance(each, dict)
-    ]
-
-
-def _unsupported(
-    document: Document, entities: Sequence[Entity], lost: int, dropped: Sequence[Any]
-) -> Unsupported:
-    """Name what is said of the document and not in its text."""
-    absent = [(label, surface) for label, surface, _ in _mentions(dropped)]
-    if lost:
-        found = Counter((entity.label, entity.text) for entity in entities)
-        for label, surface, _ in document.mentions or ():
-            if found[label, surface] == 0 and is_lost(document.text, surface):
-                absent.append((label, surface))
-    return Unsupported(tuple(dict.fromkeys(absent))) if absent else NOTHING_UNSUPPORTED
-
-
-def _placed(document: Document) -> tuple[Sequence[Entity], int]:
-    """Return a document's entities, by name if it has no offsets at all, and how many lack them."""
-    entities, mentions = document.entities or (), document.mentions or ()
-    if mentions and not entities:
-        found, lost = ground(document.text, mentions)
-        return found, len(lost)
-    return entities, len(mentions) - len(entities)
-
-
-def _as_answer(mentions: Sequence[Mention]) -> frozenset[Piece]:
-    return paper_items(rendering.answer(mentions))

@@ -1,32 +1,31 @@
-"""Score a file of predictions: count what `pairing` gathers, and report it.
+"""Score a file of predictions: count the documents that `pairing` gathers, and report it.
 
-What a score is, is `evaluation`'s to say; how to print it, the command line's. ``macro`` is the
-mean F1 of all labels with gold support, each label's counts pooled over the data sets.
+What a score is, is `counts`' to say; how to print it, the command line's. ``macro`` is the mean
+F1 of all labels with gold support, each label's counts pooled over the data sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from b2ner_cli.core.tasks import TASKS, Task
+from b2ner_cli.core.tasks import TASKS
 from b2ner_cli.errors import UsageError
 from b2ner_cli.formats import open_output
-from b2ner_cli.formats.fields import Fields
 from b2ner_cli.formats.predictions import read_names
 from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
+from b2ner_cli.scoring import pairing
 from b2ner_cli.scoring.audits import Audits
 from b2ner_cli.scoring.bootstrap import Intervals, intervals
 from b2ner_cli.scoring.counts import Counts, Metric, Scores, SetName, Tally, averages, macro
 from b2ner_cli.scoring.error_classes import CLASSES, Errors, Item
-from b2ner_cli.scoring.pairing import named_ids, read_pairs
 from b2ner_cli.scoring.paper_metric import normalise
-from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, sum_audits
+from b2ner_cli.scoring.scored_documents import Audit, ScoredDocument, ScoreJob, sum_audits
 
 _AUDITS = 10_000  # so many are added up at once
 NOTHING = "(none)"  # where a label stands in the confusion matrix that has no partner
@@ -140,74 +139,85 @@ class ScoreReport:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreJob:
-    """How a file of predictions is scored.
-
-    The authors' files bring their gold along; any other file needs `gold` or `gold_field`.
-    What is wrong in each document is written to `errors`. `label_map` renames the labels of
-    both sides; those that get one name are scored as one. With `bootstrap` rounds, seeded by
-    `seed`, scores come with intervals. `task` is what was found, None where records tell it.
-    """
-
-    metrics: tuple[Metric, ...] = ("strict",)
-    gold: Path | None = None
-    gold_field: str | None = None
-    errors: Path | None = None
-    text_field: str = "text"
-    id_field: str = "id"
-    label_map: LabelMap | None = None
-    fix_commas: bool = False
-    bootstrap: int = 0
-    seed: int = 0
-    task: Task | None = None
-
-    def reading(self, metrics: tuple[Metric, ...]) -> Reading:
-        """How its files are read for these metrics."""
-        named = Fields(text=self.text_field, id=self.id_field, gold=self.gold_field)
-        return Reading(metrics, named, self.label_map, self.fix_commas, self.task)
-
-
-def evaluate(
-    path: Path,
-    *,
-    metric: Metric = "strict",
-    gold: Path | None = None,
-    gold_field: str | None = None,
-    errors: Path | None = None,
-    text_field: str = "text",
-    id_field: str = "id",
-    label_map: LabelMap | None = None,
-) -> ScoreReport:
-    """Score the predictions at `path` by one metric; the options are those of `ScoreJob`."""
-    job = ScoreJob((metric,), gold, gold_field, errors, text_field, id_field, label_map)
-    return score(path, job)[metric]
-
-
 def score(path: Path, job: ScoreJob, audits: Audits | None = None) -> dict[Metric, ScoreReport]:
     """Score the predictions at `path` by each metric, reading them once; fill `audits`.
 
     Audits are made of the paper's pieces, so that its metric is then among the reports.
     """
-    metrics = job.metrics
-    if audits is not None and "paper" not in metrics:
-        metrics += ("paper",)
     inputs = [each for each in (path, job.gold) if each]
     if job.errors and job.errors.exists() and any(map(job.errors.samefile, inputs)):
         raise UsageError(f"{job.errors}: the errors would overwrite what they are found in")
-    pairs = read_pairs(path, job.gold, job.reading(metrics))
-    reports = _score(pairs, metrics, job, audits)
+    metrics = job.metrics
+    if audits is not None and "paper" not in metrics:
+        metrics += ("paper",)
+    documents = pairing.scored_documents(path, replace(job, metrics=metrics))
+    found: dict[SetName, _Running] = {}
+    with open_output(str(job.errors), force=True) if job.errors else nullcontext() as output:
+        for document in documents:
+            running = found.get(document.data_set)
+            if running is None:
+                running = found[document.data_set] = _Running(metrics)
+            for metric, errors in running.add(document):
+                if output and metric in job.metrics:
+                    output.write(_error_line(document, errors, metric, job))
+            if audits is not None:
+                audits.add(document)
     asked = read_names(path)
-    for metric, report in reports.items():
-        changed = replace(report, asked=asked)
-        if job.label_map:
-            notes = tuple(_renaming_notes(job.label_map, report))
-            changed = replace(changed, labels=job.label_map.source, renamed=notes)
-        if job.bootstrap:
-            drawn = intervals(changed.scores, job.bootstrap, job.seed)
-            changed = replace(changed, intervals=drawn)
-        reports[metric] = changed
-    return reports
+    return {metric: _report(metric, found, job, asked) for metric in metrics}
+
+
+class _Running:
+    """What is counted of one data set while its documents come in."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.tallies: dict[Metric, Tally] = {metric: Tally() for metric in metrics}
+        self.audits: list[Audit] = []
+        self.missing: list[str] = []
+
+    def add(self, document: ScoredDocument) -> Iterator[tuple[Metric, Errors]]:
+        """Count a document; yield what is wrong in it by each metric."""
+        self.audits.append(document.audit)
+        if len(self.audits) > _AUDITS:
+            self.audits = [sum_audits(self.audits)]
+        if document.missing:
+            self.missing.append(document.id)
+        for metric, tally in self.tallies.items():
+            if errors := _add(tally, metric, document):
+                yield metric, errors
+
+
+def _add(tally: Tally, metric: Metric, document: ScoredDocument) -> Errors | None:
+    gold, predicted = document.gold, document.predicted
+    if metric == "paper":
+        unsupported = document.unsupported_pieces()
+        return tally.add_pieces(gold.pieces, predicted.pieces, unsupported)
+    if gold.placed is not None and predicted.placed is not None:
+        return tally.add_pieces(gold.placed, predicted.placed)
+    return tally.add_spans(gold.spans, predicted.spans, document.unsupported)
+
+
+def _report(
+    metric: Metric,
+    found: Mapping[SetName, _Running],
+    job: ScoreJob,
+    asked: Mapping[str, Mapping[str, str]],
+) -> ScoreReport:
+    sets = tuple(
+        SetReport(
+            each,
+            found[each].tallies[metric].scores(),
+            sum_audits(found[each].audits),
+            tuple(found[each].missing),
+        )
+        for each in sorted(found, key=lambda each: (each.key.casefold(), each.key))
+    )
+    report = ScoreReport(metric, sets, asked=asked, seen=tuple(found))
+    if job.label_map:
+        notes = tuple(_renaming_notes(job.label_map, report))
+        report = replace(report, labels=job.label_map.source, renamed=notes)
+    if job.bootstrap:
+        report = replace(report, intervals=intervals(report.scores, job.bootstrap, job.seed))
+    return report
 
 
 def _renaming_notes(label_map: LabelMap, report: ScoreReport) -> Iterator[str]:
@@ -233,93 +243,29 @@ def _renaming_notes(label_map: LabelMap, report: ScoreReport) -> Iterator[str]:
 
 
 def _counts(counts: Counts) -> dict[str, float]:
-    return {
-        "f1": counts.f1,
-        "precision": counts.precision,
-        "recall": counts.recall,
-        "tp": counts.tp,
-        "fp": counts.fp,
-        "fn": counts.fn,
-        "support": counts.support,
-    }
+    scores = {"f1": counts.f1, "precision": counts.precision, "recall": counts.recall}
+    return {**scores, **asdict(counts), "support": counts.support}
 
 
 def _notes(each: SetReport, metric: Metric) -> Iterator[str]:
     key, task = each.data_set.key, each.data_set.task
     if each.missing:
-        yield f"{key}: no prediction for {named_ids(each.missing)}: what they hold is missed"
+        names = pairing.named_ids(each.missing)
+        yield f"{key}: no prediction for {names}: what they hold is missed"
     if metric == "paper" and task not in _SCORED_ALIKE:
         yield f"{key}: scored as NER is; the authors score {task} in another way"
     if each.audit.unplaced:
         yield f"{key}: gold mentions without a place in their text, left out: {each.audit.unplaced}"
 
 
-def _score(
-    pairs: Iterable[ScoredDocument],
-    metrics: tuple[Metric, ...],
-    job: ScoreJob,
-    audits: Audits | None,
-) -> dict[Metric, ScoreReport]:
-    found: dict[SetName, _Running] = {}
-    with open_output(str(job.errors), force=True) if job.errors else nullcontext() as output:
-        for pair in pairs:
-            running = found.get(pair.data_set)
-            if running is None:
-                running = found[pair.data_set] = _Running(metrics)
-            for metric, tally in running.tallies.items():
-                errors = _add(tally, metric, pair)
-                if output and errors and metric in job.metrics:
-                    output.write(_error_line(pair, errors, metric, job))
-            running.audits.append(pair.audit)
-            if len(running.audits) > _AUDITS:
-                running.audits = [sum_audits(running.audits)]
-            if pair.missing:
-                running.missing.append(pair.id)
-            if audits is not None:
-                audits.add(pair)
-    return {
-        metric: ScoreReport(
-            metric,
-            tuple(
-                SetReport(
-                    each,
-                    found[each].tallies[metric].scores(),
-                    sum_audits(found[each].audits),
-                    tuple(found[each].missing),
-                )
-                for each in sorted(found, key=lambda each: (each.key.casefold(), each.key))
-            ),
-            seen=tuple(found),
-        )
-        for metric in metrics
-    }
-
-
-class _Running:
-    """What is counted of one data set while its documents come in."""
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self.tallies: dict[Metric, Tally] = {metric: Tally() for metric in metrics}
-        self.audits: list[Audit] = []
-        self.missing: list[str] = []
-
-
-def _add(tally: Tally, metric: Metric, pair: ScoredDocument) -> Errors | None:
-    if metric == "strict":
-        if pair.gold.placed is not None and pair.predicted.placed is not None:
-            return tally.add_pieces(pair.gold.placed, pair.predicted.placed)
-        return tally.add_spans(pair.gold.spans, pair.predicted.spans, pair.unsupported)
-    return tally.add_pieces(pair.gold.pieces, pair.predicted.pieces, pair.unsupported_pieces())
-
-
-def _error_line(pair: ScoredDocument, errors: Errors, metric: Metric, job: ScoreJob) -> bytes:
+def _error_line(document: ScoredDocument, errors: Errors, metric: Metric, job: ScoreJob) -> bytes:
     """Spell what is wrong in a document as a line of JSON."""
 
     def spelled(item: Item) -> dict[str, Any]:
         if len(item) == 2:
             return {"label": item[0], "text": item[1]}
         label, start, end = item
-        return {"start": start, "end": end, "label": label, "text": pair.text[start:end]}
+        return {"start": start, "end": end, "label": label, "text": document.text[start:end]}
 
     def named(name: str) -> list[dict[str, Any]]:
         found = getattr(errors, name)
@@ -329,9 +275,9 @@ def _error_line(pair: ScoredDocument, errors: Errors, metric: Metric, job: Score
 
     line = {
         **({"metric": metric} if len(job.metrics) > 1 else {}),
-        "dataset": pair.data_set.key,
-        "id": pair.id,
-        "text": pair.text,
+        "dataset": document.data_set.key,
+        "id": document.id,
+        "text": document.text,
         **{name: named(name) for name in CLASSES},
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

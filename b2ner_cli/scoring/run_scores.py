@@ -14,7 +14,8 @@ from b2ner_cli.scoring import reference_reports
 from b2ner_cli.scoring.audits import Audits
 from b2ner_cli.scoring.counts import Metric
 from b2ner_cli.scoring.prediction_folders import Run
-from b2ner_cli.scoring.report import ScoreJob, ScoreReport, score
+from b2ner_cli.scoring.report import ScoreReport, score
+from b2ner_cli.scoring.scored_documents import ScoreJob
 from b2ner_cli.scoring.tables import Row
 
 
@@ -128,24 +129,31 @@ def score_runs(runs: tuple[Run, ...], job: ScoreJob, folder: Path | None = None)
             f"--errors is of one file of predictions, not of {len(files)}",
             f"Name one of them, such as {files[0]}.",
         )
+    several = len(runs) > 1
     scored = {}
     for run in runs:
-        home = None if folder is None else folder / run.name if len(runs) > 1 else folder
-        scored[run.name] = {
-            step: _score(path, job, home and home / step) for step, path in run.steps.items()
+        home = folder / run.name if folder and several else folder
+        reports = {
+            step: _score(path, job, home / step if home else None)
+            for step, path in run.steps.items()
         }
         if home and "" not in run.steps:
-            paper = {step: found["paper"] for step, found in scored[run.name].items()}
+            paper = {step: found["paper"] for step, found in reports.items()}
             reference_reports.write_steps(home / "agg.csv", paper)
-    keep = {
-        name: {
-            step: {metric: found[metric] for metric in job.metrics} for step, found in steps.items()
-        }
-        for name, steps in scored.items()
-    }
-    if folder and len(runs) > 1:
+        scored[run.name] = reports
+    if folder and several:
         write_spreads(folder / "seeds.csv", RunScores(scored))
-    return RunScores(keep)
+    return RunScores(
+        {
+            name: {step: _asked_for(found, job) for step, found in steps.items()}
+            for name, steps in scored.items()
+        }
+    )
+
+
+def _asked_for(found: Mapping[Metric, ScoreReport], job: ScoreJob) -> dict[Metric, ScoreReport]:
+    """The reports by the metrics of a job; files of reports need the paper's besides."""
+    return {metric: found[metric] for metric in job.metrics}
 
 
 def _score(path: Path, job: ScoreJob, folder: Path | None) -> dict[Metric, ScoreReport]:

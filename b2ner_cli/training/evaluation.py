@@ -18,6 +18,7 @@ from b2ner_cli.datasets import b2nerd
 from b2ner_cli.errors import DataError, UsageError
 from b2ner_cli.formats import predictions
 from b2ner_cli.scoring import report
+from b2ner_cli.scoring.scored_documents import ScoreJob
 from b2ner_cli.tagging import predict_run
 
 
@@ -62,7 +63,7 @@ def score(job: predict_run.PredictJob) -> dict[str, Any]:
 
 def scores_in(folder: Path) -> dict[str, Any]:
     """The scores of predictions by the paper's metric."""
-    return report.evaluate(folder, metric="paper").as_dict()
+    return report.score(folder, ScoreJob(("paper",)))["paper"].as_dict()
 
 
 def line(step: int, scores: dict[str, Any]) -> dict[str, Any]:

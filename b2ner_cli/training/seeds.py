@@ -17,8 +17,8 @@ from b2ner_cli.errors import NOTICE, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
 from b2ner_cli.scoring import run_scores
 from b2ner_cli.scoring.prediction_folders import Run, step_number
-from b2ner_cli.scoring.report import ScoreJob
 from b2ner_cli.scoring.run_scores import RunScores
+from b2ner_cli.scoring.scored_documents import ScoreJob
 from b2ner_cli.training import record as run_record
 from b2ner_cli.training import run as training_run
 from b2ner_cli.training.job import TrainJob

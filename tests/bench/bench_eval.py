@@ -15,7 +15,8 @@ from pathlib import Path
 from b2ner_cli.core.document import Mention
 from b2ner_cli.formats.predictions import PredictionRecord, encode
 from b2ner_cli.prompts.rendering import answer
-from b2ner_cli.scoring.report import ScoreJob, score
+from b2ner_cli.scoring.report import score
+from b2ner_cli.scoring.scored_documents import ScoreJob
 
 LABELS = ("person", "organization", "location", "movie title", "date")
 SETS = 14

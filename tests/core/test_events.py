@@ -16,7 +16,7 @@ from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.labels.reading import as_labels, read_roles
 from b2ner_cli.prompts.parsing import parse_labels
 from b2ner_cli.prompts.rendering import Form, answer, render
-from b2ner_cli.scoring.items import paper
+from b2ner_cli.scoring.scored_documents import paper_reader
 from b2ner_cli.tagging.loop import Options, questions, tag
 from b2ner_cli.training.groups import PromptChoices, bundles
 from b2ner_cli.training.selection import choose
@@ -232,15 +232,15 @@ def test_training_groups_say_which_event_is_asked_about(tmp_path):
     ],
 )
 def test_types_are_right_as_a_whole(gold_, predicted, right):
-    assert (paper("EET")(gold_) == paper("EET")(predicted)) is right
+    assert (paper_reader("EET")(gold_) == paper_reader("EET")(predicted)) is right
 
 
 def test_sentiment_may_be_named():
-    assert paper("Sentiment")("积极") == paper("Sentiment")("情感: 积极")
+    assert paper_reader("Sentiment")("积极") == paper_reader("Sentiment")("情感: 积极")
 
 
 def test_empty_gold_against_relations_is_no_crash():
-    assert paper("RE")("None") == frozenset() and len(paper("RE")("a: b, c")) == 1
+    assert paper_reader("RE")("None") == frozenset() and len(paper_reader("RE")("a: b, c")) == 1
 
 
 # The commands -------------------------------------------------------------------------------------

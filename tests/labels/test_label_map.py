@@ -12,7 +12,6 @@ from b2ner_cli.errors import DataError, InputError, UsageError
 from b2ner_cli.formats.predictions import NAMES_FILE, read_names, write_names
 from b2ner_cli.labels.label_map import LabelMap, describe, parse, read, relabel, spell
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.scoring.report import evaluate
 from b2ner_cli.scoring.tables import table_rows
 from b2ner_cli.tagging import loop, runs
 from b2ner_cli.tagging.answer_cache import Cache
@@ -20,6 +19,7 @@ from b2ner_cli.tagging.loop import Options, tag
 from b2ner_cli.training.card import card
 from b2ner_cli.training.run import _label_names
 from b2ner_cli.training.selection import Selection, renamed
+from tests.scoring.predicted import evaluate
 from tests.scripted import ScriptedEngine, Shell, numbered
 from tests.training.test_card import RECORD
 

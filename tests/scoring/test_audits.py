@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.scoring.answer_pairs import answer_pairs
+from b2ner_cli.scoring import answers
 from b2ner_cli.scoring.audits import Audits, catching
 from b2ner_cli.scoring.paper_metric import paper_items
-from b2ner_cli.scoring.scored_documents import Reading
+from b2ner_cli.scoring.scored_documents import ScoreJob
 
 RECORD = PredictionRecord(
     "NER",
@@ -66,8 +66,8 @@ def test_all_records_are_kept_with_their_lines(tmp_path):
     records = (replace(RECORD, id=str(at), predicted="person: Eve") for at in range(number))
     path.write_bytes(b"".join(map(encode, records)))
     audits = Audits()
-    for pair in answer_pairs(path, Reading(("paper",))):
-        audits.add(pair)
+    for document in answers.scored_documents(path, ScoreJob(("paper",))):
+        audits.add(document)
     audits.write(tmp_path / "report")
     found = json.loads((tmp_path / "report/NER_en/one.json").read_text(encoding="utf-8"))
     assert {name: each["count"] for name, each in found.items()} == {

@@ -6,8 +6,8 @@ import pytest
 from b2ner_cli.errors import InputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
 from b2ner_cli.scoring.prediction_folders import find_runs
-from b2ner_cli.scoring.report import ScoreJob
 from b2ner_cli.scoring.run_scores import Spread, as_dict, score_runs, table_rows
+from b2ner_cli.scoring.scored_documents import ScoreJob
 
 RECORD = PredictionRecord(
     "NER", "one", "en", "0", "Ann met Bob", "\nLabel Set: person, city \n\n", "", ""

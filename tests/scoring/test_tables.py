@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 
 from b2ner_cli.formats.predictions import PredictionRecord, encode
-from b2ner_cli.scoring.report import ScoreJob, score
+from b2ner_cli.scoring.report import score
+from b2ner_cli.scoring.scored_documents import ScoreJob
 from b2ner_cli.scoring.tables import error_rows, side_by_side, table_rows, write_confusion
+from tests.scoring.predicted import FOUND, GOLD, evaluate, five_sets, jsonl
 
 RECORD = PredictionRecord(
     "NER",
@@ -75,4 +77,34 @@ def test_confusion_is_a_row_a_gold_label(tmp_path, path):
         ["NER_en_one", "organization-> company", "0", "1", "0", "0"],
         ["NER_en_one", "person", "0", "1", "0", "0"],
         ["NER_en_one", "(none)", "0", "1", "1", "0"],
+    ]
+
+
+def test_table_of_one_data_set(tmp_path):
+    report = evaluate(
+        jsonl(tmp_path / "docs.jsonl", FOUND), gold=jsonl(tmp_path / "gold.jsonl", GOLD)
+    )
+    assert table_rows(report) == [
+        ("labels as given", "F1", "precision", "recall", "support"),
+        ("docs", "33.33", "33.33", "33.33", "3"),
+        ("boundary", "66.67", "66.67", "66.67", "3"),
+        ("type", "66.67", "66.67", "66.67", "3"),
+        ("macro", "20.00", "", "", ""),
+        ("person", "40.00", "33.33", "50.00", "2"),
+        ("city", "0.00", "0.00", "0.00", "1"),
+    ]
+
+
+def test_table_of_several_data_sets(tmp_path):
+    report = evaluate(five_sets(tmp_path / "p.jsonl"), metric="paper")
+    assert [row[:2] for row in table_rows(report)[1:]] == [
+        ("NER_en_one", "50.00"),
+        ("NER_en_Two", "100.00"),
+        ("NER_zh_math-junior", "0.00"),
+        ("NER_zh_one", "66.67"),
+        ("NER_zh_two", "100.00"),
+        ("NER_en average", "75.00"),
+        ("NER_zh average", "83.33"),
+        ("overall average", "79.17"),
+        ("macro", "73.33"),
     ]

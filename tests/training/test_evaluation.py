@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from b2ner_cli.errors import DataError, OutputError, UsageError
 from b2ner_cli.formats.predictions import FILE_NAME
 from b2ner_cli.scoring import prediction_folders
-from b2ner_cli.scoring import report as scoring
 from b2ner_cli.tagging import predict_run
 from b2ner_cli.training import run as training_run
 from b2ner_cli.training.evaluation import EvalData
 from b2ner_cli.training.job import TrainJob
 from b2ner_cli.training.recipes import Experiments, Recipe
 from b2ner_cli.training.run import run
+from tests.scoring.predicted import evaluate
 from tests.training.test_groups import row, write
 
 RECIPE = Recipe(
@@ -101,7 +101,7 @@ def test_f1_is_in_the_log_in_the_progress_and_in_the_record(evaluated):
     lines = [line for line in log_of(out) if "f1" in line]
     assert [line["step"] for line in lines] == [2, 4, 5]
     for line in lines:
-        report = scoring.evaluate(out / f"eval-{line['step']}", metric="paper").as_dict()
+        report = evaluate(out / f"eval-{line['step']}", "paper").as_dict()
         assert line["f1"] == report["averages"]["overall"]
         assert line["f1_of_sets"] == {"NER_en_one": line["f1"]}
     assert ["F1" in message for _, message in shown] == [False, False, True, True, True]

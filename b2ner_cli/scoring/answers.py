@@ -1,4 +1,4 @@
-"""Gather the two sides of each record of the authors' prediction files, which have their gold.
+"""The authors' prediction files, which have their gold: both sides of each record.
 
 What an answer says is read three ways: as the paper's metric sees it, as the tagger would place
 it, and mention by mention for what it should not say. Counts nothing.
@@ -6,7 +6,7 @@ it, and mention by mention for what it should not say. Counts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +17,21 @@ from b2ner_cli.core.grounding import ground
 from b2ner_cli.core.structures import relations
 from b2ner_cli.errors import InputError
 from b2ner_cli.formats import predictions
+from b2ner_cli.formats.predictions import PredictionRecord
 from b2ner_cli.labels.label_map import LabelMap, relabel
 from b2ner_cli.prompts import parsing
-from b2ner_cli.scoring import items
 from b2ner_cli.scoring.counts import SetName, span_items
 from b2ner_cli.scoring.error_classes import NOTHING_UNSUPPORTED, Span, Unsupported
 from b2ner_cli.scoring.paper_metric import Piece, normalise, split_commas
-from b2ner_cli.scoring.scored_documents import Audit, Reading, ScoredDocument, Side
+from b2ner_cli.scoring.scored_documents import (
+    Audit,
+    ScoredDocument,
+    ScoreJob,
+    Side,
+    paper_reader,
+    spelled_as_asked,
+    strict_reader,
+)
 
 # Those that the authors' evaluator knows; it ends at any other.
 TASKS = ("NER", "RE", "EE", "EET", "EEA", "newEEA", "newEET", "Sentiment")
@@ -32,61 +40,67 @@ _NO_PIECES: frozenset[Piece] = frozenset()
 _NOT_LETTERS = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
-def answer_pairs(path: Path, reading: Reading) -> Iterator[ScoredDocument]:
+def scored_documents(path: Path, job: ScoreJob) -> Iterator[ScoredDocument]:
     """Yield the records of a prediction file with both their sides."""
-    known: dict[tuple[str, str, str], _Asking] = {}
+    readers: dict[tuple[str, str, str], _SetReader] = {}
     for record in predictions.read(path):
         key = (record.dataset, record.task, record.language)
-        asking = known.get(key)
-        if asking is None:
+        reader = readers.get(key)
+        if reader is None:
             _check_task(record)
-            asking = known[key] = _Asking(SetName(*key))
-        asked = asking.labels(record)
-        if reading.label_map:
-            record, asked = _renamed(record, asked, reading.label_map)
-        if reading.fix_commas and "NER" in record.task:
+            reader = readers[key] = _SetReader(SetName(*key), job)
+        yield reader.read(record)
+
+
+class _SetReader:
+    """How the answers of a data set are read, and its prompts' labels, which mostly begin alike."""
+
+    def __init__(self, data_set: SetName, job: ScoreJob) -> None:
+        self._data_set, self._job = data_set, job
+        self._paper = paper_reader(data_set.task) if "paper" in job.metrics else None
+        self._strict = strict_reader(data_set.task) if "strict" in job.metrics else None
+        self._has_spans = "strict" in job.metrics and self._strict is None
+        self._lost = relations.is_lost if data_set.task == "RE" else is_lost
+        self._opening = ""
+        self._labels = ""
+
+    def read(self, record: PredictionRecord) -> ScoredDocument:
+        """Both sides of a record."""
+        job, asked = self._job, self._asked(record)
+        if job.label_map:
+            record, asked = _renamed(record, asked, job.label_map)
+        if job.fix_commas and "NER" in record.task:
             record = _split(record)
         said = _pieces(record.predicted)
-        lost = relations.is_lost if record.task == "RE" else is_lost
-        audit, unsupported = _answer_audit(said, record.sentence, asked, lost)
+        audit, unsupported = _audit(said, record.sentence, asked, self._lost)
         gold_pieces = pieces = _NO_PIECES
         gold_spans = spans = _NO_SPANS
-        if "paper" in reading.metrics:
-            gold_pieces = pieces = asking.paper(record.gold)
+        gold_placed = placed = None
+        if self._paper:
+            gold_pieces = pieces = self._paper(record.gold)
             if record.predicted != record.gold:
-                pieces = asking.paper(record.predicted)
-        placed = guess = None
-        if asking.strict and "strict" in reading.metrics:
-            placed = asking.strict(record.gold, record.sentence)
-            guess = asking.strict(record.predicted, record.sentence)
-        elif "strict" in reading.metrics:
+                pieces = self._paper(record.predicted)
+        if self._strict:
+            names = _names(asked or "")
+            gold_placed = self._strict(record.gold, record.sentence, names)
+            placed = self._strict(record.predicted, record.sentence, names)
+        if self._has_spans:
             gold_spans, spans, unplaced = _spans(record, asked, said)
             if unplaced:
-                audit += Audit(unplaced=unplaced)
-        yield ScoredDocument(
-            asking.data_set,
+                audit = replace(audit, unplaced=unplaced)
+        return ScoredDocument(
+            self._data_set,
             record.id,
             record.sentence,
-            Side(gold_spans, gold_pieces, placed),
-            Side(spans, pieces, guess),
+            Side(gold_spans, gold_pieces, gold_placed),
+            Side(spans, pieces, placed),
             audit,
             False,
             unsupported,
             record,
         )
 
-
-class _Asking:
-    """A data set, how its answers are read, and its prompts' labels, which mostly begin alike."""
-
-    def __init__(self, data_set: SetName) -> None:
-        self.data_set = data_set
-        self.paper = items.paper(data_set.task)
-        self.strict = items.strict(data_set.task)
-        self._opening = ""
-        self._labels = ""
-
-    def labels(self, record: predictions.PredictionRecord) -> str | None:
+    def _asked(self, record: PredictionRecord) -> str | None:
         """What `record.asked` is, looked for only where the prompt begins unlike the last."""
         if self._opening and record.instruction.startswith(self._opening):
             return self._labels
@@ -100,21 +114,22 @@ class _Asking:
 
 
 def _spans(
-    record: predictions.PredictionRecord, asked: str | None, said: list[Piece]
+    record: PredictionRecord, asked: str | None, said: list[Piece]
 ) -> tuple[frozenset[Span], frozenset[Span], int]:
     """What both sides say, in offsets, and how many gold mentions have none."""
     text = record.sentence
     pieces = said if record.predicted == record.gold else _pieces(record.gold)
-    mentions = _mentions(record.gold, pieces, text, None)
+    names = None if asked is None else _names(asked)
+    mentions = _mentions(record.gold, pieces, text, names)
     placed, unplaced = ground(text, mentions)
     entities: Iterable[Entity] | None = record.entities
     if entities is None:
-        guesses = _mentions(record.predicted, said, text, asked)
+        guesses = _mentions(record.predicted, said, text, names, asked)
         entities = placed if guesses == mentions else ground(text, guesses)[0]
     return span_items(placed), span_items(entities), len(unplaced)
 
 
-def _check_task(record: predictions.PredictionRecord) -> None:
+def _check_task(record: PredictionRecord) -> None:
     if record.task not in TASKS:
         raise InputError(
             f"{record.origin}: unknown task {record.task!r} of data set {record.dataset!r}",
@@ -122,7 +137,7 @@ def _check_task(record: predictions.PredictionRecord) -> None:
         )
 
 
-def _split(record: predictions.PredictionRecord) -> predictions.PredictionRecord:
+def _split(record: PredictionRecord) -> PredictionRecord:
     """The record with the commas of its answer split; its entities are then those of before."""
     predicted = split_commas(record.predicted)
     if predicted == record.predicted:
@@ -131,8 +146,8 @@ def _split(record: predictions.PredictionRecord) -> predictions.PredictionRecord
 
 
 def _renamed(
-    record: predictions.PredictionRecord, asked: str | None, label_map: LabelMap
-) -> tuple[predictions.PredictionRecord, str | None]:
+    record: PredictionRecord, asked: str | None, label_map: LabelMap
+) -> tuple[PredictionRecord, str | None]:
     """Rename the labels of a record, and of the line of its prompt that names them."""
     renamed = replace(
         record,
@@ -156,28 +171,36 @@ def _pieces(answer: str) -> list[Piece]:
     return found
 
 
-def _mentions(answer: str, pieces: list[Piece], text: str, asked: str | None) -> list[Mention]:
-    """Read an answer as the tagger would; with `asked` None any label goes."""
+def _mentions(
+    answer: str,
+    pieces: list[Piece],
+    text: str,
+    names: Sequence[str] | None,
+    only: str | None = None,
+) -> list[Mention]:
+    """Read an answer as the tagger would, labels spelled as in `names` where these are known.
+
+    Other labels go as well, unless `only` lists those asked for.
+    """
     if not pieces:
         return []
-    if answer.isascii() and len(pieces) == answer.count(";") + 1:
-        names = None if asked is None else _names(asked)
-        if names is None or all(label in names for label, _ in pieces):
-            return [Mention(label, surface) for label, surface in pieces]
-    given = list(dict.fromkeys(label for label, _ in pieces))
-    if asked is not None:
+    plain = answer.isascii() and len(pieces) == answer.count(";") + 1
+    if plain and (names is None or all([label in names for label, _ in pieces])):
+        return [Mention(label, surface) for label, surface in pieces]
+    said = [label for label, _ in pieces]
+    if only is not None:
         # A label that holds a comma is seen as one where an answer spells it.
-        given = [*_names(asked), *(label for label in given if f", {label}, " in f", {asked}, ")]
-    mentions, _ = parsing.parse(Completion(answer), given, text)
+        said = [label for label in said if f", {label}, " in f", {only}, "]
+    mentions, _ = parsing.parse(Completion(answer), spelled_as_asked(said, names or ()), text)
     return mentions
 
 
 @lru_cache(maxsize=1 << 12)
 def _names(asked: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in asked.split(","))
+    return tuple(name for part in asked.split(",") if (name := part.strip()))
 
 
-def _answer_audit(
+def _audit(
     said: list[Piece], text: str, asked: str | None, lost: Callable[[str, str], bool]
 ) -> tuple[Audit, Unsupported]:
     unlocated = [piece for piece in said if piece[1] not in text and lost(text, piece[1])]

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from b2ner_cli.errors import InputError, UsageError
+from b2ner_cli.formats.fields import Fields
 from b2ner_cli.labels.label_map import LabelMap
-from b2ner_cli.scoring.report import ScoreJob, score
+from b2ner_cli.scoring.report import score
+from b2ner_cli.scoring.scored_documents import ScoreJob
 from tests.scripted import ScriptedEngine, Shell
 
 TEXT = "Emma was written by Jane Austen ; Jane Austen lived in Bath ."
@@ -139,7 +141,11 @@ def test_a_missing_prediction_is_missed_and_named(tmp_path):
 
 def test_gold_in_the_same_records(tmp_path):
     path = write(tmp_path / "p.jsonl", {"relations_in": [AUTHOR, HOME], "relations": [AUTHOR]})
-    total = score(path, ScoreJob(gold_field="relations_in"))["strict"].data_sets[0].scores.total
+    total = (
+        score(path, ScoreJob(fields=Fields(gold="relations_in")))["strict"]
+        .data_sets[0]
+        .scores.total
+    )
     assert (total.tp, total.fp, total.fn) == (1, 0, 1)
 
 
@@ -148,6 +154,14 @@ def test_labels_are_renamed_on_both_sides(tmp_path):
     found = {"relations": [relation("written by", AUTHOR["head"], AUTHOR["tail"])]}
     right = [(1, 0, 0), (1, 0, 0)]
     assert counts(tmp_path, found, {"relations": [AUTHOR]}, label_map=renaming) == right
+
+
+def test_what_has_no_place_is_renamed_too(tmp_path):
+    found = {"entities": [], "unlocated": [{"label": "PER", "text": "York"}]}
+    path, gold = write(tmp_path / "p.jsonl", found), write(tmp_path / "g.jsonl", {"entities": []})
+    job = ScoreJob(("paper",), gold, label_map=LabelMap({"PER": "person"}))
+    (data_set,) = score(path, job)["paper"].data_sets
+    assert list(data_set.scores.labels) == ["person"]
 
 
 def test_the_last_key_is_what_was_found(tmp_path, caplog):
@@ -169,10 +183,10 @@ WRONG_PLACE = relation("author", {**part("Emma"), "start": 1}, part("Bath"))
         ({"events": []}, {"events": []}, {}, UsageError, "which task it is of"),
         ({"events": [{"label": "a"}]}, {"events": [{"label": "a"}]}, {"task": "EET"}, InputError,
          "has no trigger"),
-        ({"relations": []}, {"relations": []}, {"gold_field": "relations", "gold": None},
+        ({"relations": []}, {"relations": []}, {"fields": Fields(gold="relations"), "gold": None},
          UsageError, "holds the predictions"),
-        ({"relations": []}, {"relations": []}, {"gold_field": "mine", "gold": None}, InputError,
-         "no gold field 'mine'"),
+        ({"relations": []}, {"relations": []}, {"fields": Fields(gold="mine"), "gold": None},
+         InputError, "no gold field 'mine'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_paired_is_an_error(tmp_path, found, gold, options, kind, message):
