@@ -369,6 +369,4 @@ def _write(
 
 
 def _whole(found: list[Split], bad: _BadRecords) -> Iterable[SplitContent]:
-    from b2ner_cli.datasets.writing import readable
-
-    return ((split, readable(split, bad)) for split in found)
+    return ((split, split.readable(bad)) for split in found)

@@ -23,14 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from b2ner_cli.core.document import Document, Entity
-from b2ner_cli.datasets.sampling import OnBad
-from b2ner_cli.datasets.splits import Split, gold
-from b2ner_cli.datasets.writing import readable
+from b2ner_cli.datasets.splits import OnBad, Split, gold
 from b2ner_cli.formats.conll import tokenize
 
 Verdict = Literal["agree", "other", "differ", "miss"]
 VERDICTS: tuple[Verdict, ...] = ("agree", "other", "differ", "miss")
-LONGEST = 12  # tokens of a surface
+MAX_TOKENS = 12  # of a surface
 REPEATS = 5  # places of one surface that count, so that a common word is not everything
 _Z = 1.96
 
@@ -152,7 +150,7 @@ def _read(key: str, parts: Iterable[Split], limits: ScreenLimits, on_bad: OnBad)
     count = 0
     for split in parts:
         labels.update(dict.fromkeys(label.casefold() for label in split.dataset.labels))
-        for document in readable(split, on_bad):
+        for document in split.readable(on_bad):
             count += 1
             if len(drawn) < limits.documents:
                 drawn.append(document)
@@ -176,7 +174,7 @@ def _places(document: Document, wanted: Wanted, b: _Set) -> Iterator[tuple[str, 
     asked = {label.casefold() for label in document.labels} if document.labels else b.surfaces
     entities = gold(document).entities
     for first, (start, _) in enumerate(tokens):
-        for _, end in tokens[first : first + LONGEST]:
+        for _, end in tokens[first : first + MAX_TOKENS]:
             if end - start < 2 or (hits := wanted.get(text[start:end])) is None:
                 continue
             if _is_part(entities, start, end):

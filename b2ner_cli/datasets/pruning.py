@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from b2ner_cli.datasets.sampling import OnBad, only
-from b2ner_cli.datasets.splits import Split, digest
-from b2ner_cli.datasets.writing import SplitContent, readable
+from b2ner_cli.datasets.sampling import only
+from b2ner_cli.datasets.splits import OnBad, Split, digest
+from b2ner_cli.datasets.writing import SplitContent
 from b2ner_cli.formats.conll import tokenize
 
 WIDTH = 1024  # of a vector of words
@@ -41,12 +41,12 @@ def prune(
     for split in found:
         types = [
             frozenset(m.label for m in document.mentions or ()) or frozenset([NONE])
-            for document in readable(split, on_bad)
+            for document in split.readable(on_bad)
         ]
         if not types:
             yield split, iter(())
             continue
-        vectors = vectorise((document.text for document in readable(split)), embed)
+        vectors = vectorise((document.text for document in split.readable()), embed)
         kept = choose(types, vectors, per_type)
         show(f"{split.key} {split.name}: {len(kept):,} of {len(types):,} documents kept")
         yield split, only(split, set(kept))
@@ -99,29 +99,26 @@ def _words(text: str) -> Iterator[str]:
             yield one + two
 
 
-def by_meaning(backbone: Any, batch_tokens: int = 4096, longest: int = 512) -> Embed:
+def by_meaning(backbone: Any, batch_tokens: int = 4096, max_tokens: int = 512) -> Embed:
     """Vectors from a loaded model: the mean of its last hidden states over a text's tokens.
 
-    Texts are cut at `longest` tokens; rows of like length share a batch.
+    Texts are cut at `max_tokens` tokens; rows of like length share a batch.
     """
 
     def embed(texts: Sequence[str]) -> torch.Tensor:
         tokenizer = backbone.tokenizer
-        most = min(longest, backbone.context) - len(tokenizer.bos)
+        most = min(max_tokens, backbone.context) - len(tokenizer.bos)
         ids = [[*tokenizer.bos, *own[:most]] for own in tokenizer.encode(texts)]
         order = sorted(range(len(texts)), key=lambda row: -len(ids[row]))
         made: dict[int, torch.Tensor] = {}
         while order:
             width = max(len(ids[order[0]]), 1)
-            rows, order = _split(order, max(1, batch_tokens // width))
+            count = max(1, batch_tokens // width)
+            rows, order = order[:count], order[count:]
             made.update(zip(rows, _states(backbone, [ids[row] for row in rows]), strict=True))
         return torch.stack([made[row] for row in range(len(texts))])
 
     return embed
-
-
-def _split(rows: list[int], at: int) -> tuple[list[int], list[int]]:
-    return rows[:at], rows[at:]
 
 
 def _states(backbone: Any, ids: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -17,9 +17,8 @@ from typing import Any
 
 from b2ner_cli.core.document import Document
 from b2ner_cli.datasets import b2nerd
-from b2ner_cli.datasets.sampling import OnBad
-from b2ner_cli.datasets.splits import Split
-from b2ner_cli.datasets.writing import SplitContent, readable
+from b2ner_cli.datasets.splits import OnBad, Split
+from b2ner_cli.datasets.writing import SplitContent
 from b2ner_cli.errors import DataError, UsageError, did_you_mean
 from b2ner_cli.formats.fields import json_type
 from b2ner_cli.labels.label_map import LabelMap
@@ -63,7 +62,7 @@ def _check_there(found: Sequence[Split], maps: Mapping[str, LabelMap]) -> None:
     for split in found:
         held = dict.fromkeys(split.dataset.labels) or dict.fromkeys(
             label
-            for document in readable(split)
+            for document in split.readable()
             for label in (document.labels or [m.label for m in document.mentions or ()])
         )
         labels.setdefault(split.key, {}).update(held)
@@ -87,7 +86,7 @@ def _renamed(
     for split in found:
         own, every = maps.get(split.key), maps.get(EVERY)
         label_map = every | own if own and every else own or every
-        documents = readable(split, on_bad)
+        documents = split.readable(on_bad)
         if label_map is None or split.dataset.kind != "NER":
             yield split, documents
             continue

@@ -13,14 +13,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.core.document import Document
 from b2ner_cli.datasets.balance import Limits, balanced
-from b2ner_cli.datasets.splits import Split, digest
+from b2ner_cli.datasets.splits import OnBad, Split, digest
 from b2ner_cli.datasets.task_configs import SEED
-from b2ner_cli.datasets.writing import SplitContent, readable
+from b2ner_cli.datasets.writing import SplitContent
 from b2ner_cli.errors import DataError, UsageError
 
-OnBad = Callable[[BadRecord], None]
 NO_CAP = 1 << 60
 
 
@@ -54,7 +53,7 @@ def split_off(
             note(f"{key} has a {' and a '.join(kept)} split already; kept")
         for name, split in parts.items():
             if name != "train" or wanted is None:
-                yield split, readable(split, on_bad)
+                yield split, split.readable(on_bad)
             else:
                 yield from _cut(split, wanted, on_bad)
 
@@ -70,7 +69,7 @@ def _cut(split: Split, shares: Shares, on_bad: OnBad) -> Iterator[SplitContent]:
     def place(document: Document) -> int:
         return digest(document.text, shares.seed)
 
-    texts = array("Q", sorted({place(document) for document in readable(split, on_bad)}))
+    texts = array("Q", sorted({place(document) for document in split.readable(on_bad)}))
     test, dev = (_number(share, len(texts)) for share in (shares.test, shares.dev))
     if test + dev >= len(texts):
         raise DataError(
@@ -82,7 +81,7 @@ def _cut(split: Split, shares: Shares, on_bad: OnBad) -> Iterator[SplitContent]:
         first, last = edges[name]
         if first < last:
             low, high = texts[first], texts[last - 1]
-            chosen = (d for d in readable(split) if low <= place(d) <= high)
+            chosen = (d for d in split.readable() if low <= place(d) <= high)
             yield replace(split, name=name), chosen
 
 
@@ -102,7 +101,7 @@ def sample(
     for split in found:
         labels = [
             {m.label for m in document.mentions or ()} or {""}
-            for document in readable(split, on_bad)
+            for document in split.readable(on_bad)
         ]
         rng = random.Random(f"{seed}/{split.key}/{split.name}")
         yield split, only(split, set(balanced(labels, limits, rng)))
@@ -110,4 +109,4 @@ def sample(
 
 def only(split: Split, rows: Collection[int]) -> Iterator[Document]:
     """The documents of a split with these numbers, counted from 0 among those readable."""
-    return (document for row, document in enumerate(readable(split)) if row in rows)
+    return (document for row, document in enumerate(split.readable()) if row in rows)

@@ -28,6 +28,7 @@ from b2ner_cli.formats import fields, input_file, registry
 
 Report = Callable[[str], None]
 OnMisfit = Callable[[Misfit], None]
+OnBad = Callable[[BadRecord], None]
 
 SUFFIXES = {
     ".json": "b2nerd",
@@ -93,6 +94,14 @@ class Split:
                     continue
                 item = BadRecord(item.origin, "not annotated: no 'entities' and no 'spans'")
             yield _with_unlocated(item) if isinstance(item, Document) else item
+
+    def readable(self, on_bad: OnBad | None = None) -> Iterator[Document]:
+        """Read the documents alone; what cannot be read goes to `on_bad`, if to anyone."""
+        for item in self.documents():
+            if isinstance(item, Document):
+                yield item
+            elif on_bad is not None:
+                on_bad(item)
 
     def _read(self, on_problem: OnMisfit) -> Iterator[Document | BadRecord]:
         if self.format == "b2nerd":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from b2ner_cli.core.document import BadRecord
 from b2ner_cli.datasets import b2nerd
 from b2ner_cli.datasets.b2nerd import SPLITS
 from b2ner_cli.datasets.folders import Place
-from b2ner_cli.datasets.splits import Split
+from b2ner_cli.datasets.splits import OnBad, Split
 from b2ner_cli.errors import DataError
 
 log = logging.getLogger("b2ner")
@@ -67,7 +67,7 @@ class SplitCounts:
         }  # fmt: skip
 
 
-def count(split: Split, on_bad: Callable[[BadRecord], None]) -> SplitCounts:
+def count(split: Split, on_bad: OnBad) -> SplitCounts:
     """Read a split once and count it; rows that are no documents are handed over."""
     problems: list[None] = []
     counts = SplitCounts(split.key, split.dataset.task, split.name, split.dataset.labels)
@@ -88,9 +88,7 @@ def count(split: Split, on_bad: Callable[[BadRecord], None]) -> SplitCounts:
     return counts
 
 
-def count_all(
-    found: Iterable[Split], path: Path, on_bad: Callable[[BadRecord], None]
-) -> list[SplitCounts]:
+def count_all(found: Iterable[Split], path: Path, on_bad: OnBad) -> list[SplitCounts]:
     """Count splits, and their raw rows where `path` holds the raw collection."""
     raw = _raw_folders(path)
     every = []

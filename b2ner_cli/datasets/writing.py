@@ -15,7 +15,7 @@ and stay in it are written as they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -225,14 +225,3 @@ def _row(document: Document, written: Written) -> bytes:
     if document.id not in (document.origin, str(written.documents - 1)):
         row["id"] = document.id
     return orjson.dumps(row)
-
-
-def readable(
-    split: Split, on_bad: Callable[[Any], None] | None = None
-) -> Iterator[Document]:  # fmt: skip
-    """A split's documents alone; what cannot be read goes to `on_bad`, if to anyone."""
-    for item in split.documents():
-        if isinstance(item, Document):
-            yield item
-        elif on_bad is not None:
-            on_bad(item)

@@ -118,6 +118,7 @@ class _Caught:
         self._file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  closed in `close`
 
     def add(self, line: bytes, names: Iterable[str]) -> None:
+        """Keep a record, as a line of JSON, under the audits that caught it."""
         number = len(self._ends) - 1
         self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
@@ -125,6 +126,7 @@ class _Caught:
             self._by_audit[name].append(number)
 
     def write(self, out: BinaryIO) -> None:
+        """Write the records of each audit as one JSON object."""
         before = b"{"
         for name, numbers in self._by_audit.items():
             out.write(before + f'\n"{name}": {{"count": {len(numbers)}, "record": ['.encode())
@@ -138,4 +140,5 @@ class _Caught:
         out.write(b"\n}\n")
 
     def close(self) -> None:
+        """Let go of the temporary file."""
         self._file.close()

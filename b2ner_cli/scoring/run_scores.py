@@ -205,6 +205,7 @@ def _scores(report: ScoreReport) -> dict[str, float]:
 
 
 def write_spreads(path: Path, scores: RunScores) -> None:
+    """Write the paper's F1 of each set and average as CSV: mean, deviation, each run."""
     with path.open("w", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(["step", "name", "mean", "deviation", *scores.runs])
