@@ -164,7 +164,8 @@ def overlapping(missed: Sequence[Span], invented: Sequence[Span]) -> list[tuple[
         guesses[item[0]].append(item)
     return [
         pair
-        for label in golds.keys() & guesses.keys()
+        for label in golds
+        if label in guesses
         for pair in _matching(sorted(golds[label]), sorted(guesses[label]))
     ]
 
