@@ -51,20 +51,15 @@ def save(
         save_file(tensors, work / "state.safetensors", metadata=metadata)
         _put(work, target, "state.safetensors")
         # Newer ones are damaged, else the run would have gone on from them.
-        older = [each for each in _stored(out) if _step(each) <= step]
-        for old in {*_stored(out)} - {*older[-_KEPT:]}:
+        older = [each for each in stored(out) if _step(each) <= step]
+        for old in {*stored(out)} - {*older[-_KEPT:]}:
             shutil.rmtree(old)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(work, ignore_errors=True)  # on a full disk it is in the way
         raise OutputError(f"cannot write checkpoint {target}: {error}", _FULL) from None
 
 
-def latest(out: Path) -> Path | None:
-    """The newest checkpoint of a run directory, None where there is none."""
-    return next(reversed(_stored(out)), None)
-
-
-def _stored(out: Path) -> list[Path]:
+def stored(out: Path) -> list[Path]:
     """The checkpoints of a run directory, oldest first."""
     return sorted((out / "checkpoints").glob("step-*"), key=_step)
 
@@ -81,7 +76,7 @@ def load_latest(
 
     One that is damaged is passed over, with a warning, for the one before.
     """
-    found = _stored(out)[::-1]
+    found = stored(out)[::-1]
     failed: list[str] = []
     for checkpoint in found:
         try:
@@ -99,11 +94,11 @@ def load_latest(
 
 
 def _read(checkpoint: Path, network: Any) -> tuple[int, dict[str, str], dict[str, torch.Tensor]]:
-    with safe_open(checkpoint / "state.safetensors", framework="pt") as stored:
-        notes = dict(stored.metadata() or {})
+    with safe_open(checkpoint / "state.safetensors", framework="pt") as file:
+        notes = dict(file.metadata() or {})
         digest = notes.pop("digest", None)  # checkpoints of earlier versions have none
         names = [f"{kind}/{name}" for name, _ in _trained(network) for kind in _KINDS]
-        tensors = {name: stored.get_tensor(name) for name in names}
+        tensors = {name: file.get_tensor(name) for name in names}
     if digest is not None and digest != _digest(notes, tensors):
         raise ValueError("its content is not what was written")
     step = int(notes.pop("step"))

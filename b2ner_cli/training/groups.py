@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -214,13 +214,7 @@ def _ask(
         if augment.noise and form.task == "NER" and rng.random() < augment.noise:
             text, mentions = augmentation.disturb(text, mentions, surfaces, rng)
         texts.append(text)
-        targets.append(
-            tuple(
-                mention._replace(label=names[mention.label])
-                for mention in mentions
-                if mention.label in names and ";" not in mention.surface
-            )
-        )
+        targets.append(_named(mentions, names))
     asked = LabelSet(tuple(names.values()))
     shown, described = choices.few_shot.shares(form.task)
     if shown and rng.random() < shown:
@@ -255,13 +249,15 @@ def _examples(
         if each.text.strip() not in asked and each.event in (None, form.event)
     ]
     return tuple(
-        replace(
-            each,
-            mentions=tuple(
-                mention._replace(label=names[mention.label])
-                for mention in each.mentions
-                if mention.label in names and ";" not in mention.surface
-            ),
-        )
+        replace(each, mentions=_named(each.mentions, names))
         for each in rng.sample(others, min(len(others), few_shot.most))
+    )
+
+
+def _named(mentions: Iterable[Mention], names: Mapping[str, str]) -> tuple[Mention, ...]:
+    """What an answer says of mentions: those asked for, under the names they are asked by."""
+    return tuple(
+        mention._replace(label=names[mention.label])
+        for mention in mentions
+        if mention.label in names and ";" not in mention.surface
     )

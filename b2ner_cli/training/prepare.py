@@ -118,8 +118,8 @@ def unchanged_process() -> Iterator[None]:
             for state, before in kept:
                 state.clear()
                 state.update(before)
-            for card in cards:
-                torch.cuda.set_device(card)
+            if torch.cuda.is_initialized():
+                torch.cuda.set_device(cards[0] if cards else 0)
 
 
 def _remembered() -> list[dict[str, Any]]:

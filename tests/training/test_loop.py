@@ -270,7 +270,7 @@ def test_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(tiny_llam
     assert "learning rate" in caught.value.hint
     assert str(tmp_path / "checkpoints") in caught.value.hint
     assert not (tmp_path / "adapter").exists()
-    latest = checkpoints.latest(tmp_path)
+    latest = checkpoints.stored(tmp_path)[-1]
     tensors = load_file(latest / "state.safetensors")
     assert all(tensor.isfinite().all() for n, tensor in tensors.items() if n.startswith("weight"))
 
@@ -305,7 +305,7 @@ def test_checkpoint_of_another_rank(tiny_llama, tmp_path, before, after):
 
 def test_half_written_checkpoint_is_no_checkpoint(tiny_llama, tmp_path):
     (tmp_path / "checkpoints" / ".step-000002.part").mkdir(parents=True)
-    assert checkpoints.latest(tmp_path) is None
+    assert checkpoints.stored(tmp_path) == []
     run(tiny_llama, tmp_path, data=picks(8), checkpoint_every=2, resume=True)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
 
