@@ -72,7 +72,7 @@ def gradients(
                 f"out of memory at step {step.number + 1}: a single row does not fit, of up to "
                 f"{longest} tokens",
                 "go on from the last checkpoint with --resume --set checkpointing=true, or start "
-                "over with a lower group, max_tokens or longest, e.g. --set group=1",
+                "over with a lower group, max_tokens or max_chars, e.g. --set group=1",
             )
         micro_batch = (worst + 1) // 2
         if accelerator.is_main_process:

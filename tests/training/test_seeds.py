@@ -67,7 +67,7 @@ def test_seeds_are_trained_apart_and_scored_together(short, scripted):
     assert [step for step, *_ in shown] == [1, 2, 1, 2]
     assert shown[2][2].startswith("seed-33, 2 of 2: loss ")
     # the same numbers as of the runs named one by one
-    again = run_scores.score_runs(find_runs([out]), run_scores.Job(("paper",)))
+    again = run_scores.score_runs(find_runs([out]), run_scores.ScoreJob(("paper",)))
     assert again.as_dict() == scores.as_dict()
 
 
