@@ -7,17 +7,9 @@ import pytest
 from b2ner_cli.engine import PackedEngine
 from b2ner_cli.engine.drafting import MAX_DRAFT, Drafter
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.models import loading as backbones
 from b2ner_cli.prompts.rendering import render
-from tests.tiny import tiny_model
 
 LABELS = LabelSet(("person", "city", "river"))
-
-
-@pytest.fixture(scope="module", params=["llama", "gemma2", "gemma3", "mistral"])
-def loaded(request, tmp_path_factory):
-    folder = tiny_model(tmp_path_factory.mktemp("models") / request.param, request.param)
-    return backbones.load(str(folder), device="cpu", dtype="float32")
 
 
 def test_what_follows_in_the_document_is_copied():
@@ -56,7 +48,9 @@ def test_guessing_stops_for_a_while_where_it_is_never_right():
     assert turns.index(True) == turns.count(False) > 50
 
 
-def test_right_guesses_save_steps(loaded):
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gemma3", "mistral"])
+def test_right_guesses_save_steps(load_tiny, architecture):
+    loaded = load_tiny(architecture)
     asked = [render(LABELS, "Ann Lee met Bob in Rome .", "en")] * 2
 
     def steps(spare):

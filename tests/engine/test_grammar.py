@@ -14,11 +14,10 @@ from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.engine.grammar import AnswerGrammar, Grammars, GrammarState, LabelGrammar, Vocabulary
 from b2ner_cli.errors import ModelError
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.models import loading as backbones
 from b2ner_cli.models.tokenizer import Tokenizer
 from b2ner_cli.prompts.parsing import parse
 from b2ner_cli.prompts.rendering import render
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
 
 LABELS = ("person", "movie title", "公司")
 TEXT = "Ann (Lee) of 张三 liked 😀 at 5%; Ann slept.\r\nDone"
@@ -222,16 +221,6 @@ def asked():
     ]
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    @functools.cache
-    def load(architecture):
-        folder = tiny_model(tmp_path_factory.mktemp("models") / architecture, architecture)
-        return backbones.load(str(folder), device="cpu", dtype="float32")
-
-    return load
-
-
 def test_a_label_that_cannot_be_spelled_is_not_begun():
     core = Core(
         models.BPE(
@@ -263,10 +252,10 @@ def test_every_end_that_a_model_has_may_end_an_answer():
     assert said.ends(300)
 
 
-@pytest.mark.parametrize("longest", [10, 11, 12, 13, 40])
+@pytest.mark.parametrize("longest", [11, 13, 40])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
-def test_both_engines_give_the_same_constrained_answers(load, architecture, longest):
-    loaded = load(architecture)
+def test_both_engines_give_the_same_constrained_answers(load_tiny, architecture, longest):
+    loaded = load_tiny(architecture)
     fast = PackedEngine(loaded, max_answer=longest, constrain=True)
     plain = PlainEngine(loaded, max_answer=longest, rows=3, constrain=True)
     assert fast.identity == plain.identity != PackedEngine(loaded, max_answer=longest).identity
@@ -282,8 +271,8 @@ def test_both_engines_give_the_same_constrained_answers(load, architecture, long
     assert longest < 40 or any(parse(said[i], p.labels, p.about)[0] for i, p in enumerate(asked()))
 
 
-def test_the_head_is_read_for_the_tokens_that_can_come_up(load):
-    loaded = load("llama")
+def test_the_head_is_read_for_the_tokens_that_can_come_up(load_tiny):
+    loaded = load_tiny("llama")
     engine = PackedEngine(loaded, max_answer=8, constrain=True)
     widths = []
     linear = torch.nn.functional.linear

@@ -9,16 +9,15 @@ import torch
 from b2ner_cli.engine import PackedEngine, PlainEngine
 from b2ner_cli.engine.memory_limits import MemoryLimits
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.models import loading
 from b2ner_cli.prompts.rendering import render
 
 TEXTS = ["Ann Lee met Bob in Rome .", "", "北京 😀", "Ann works for Acme . " * 9, "Bob", "Rome ."]
 PROMPTS = [render(LabelSet(("person", "city")), text, "en") for text in TEXTS]
 
 
-@pytest.fixture(scope="module")
-def loaded(tiny_llama):
-    return loading.load(str(tiny_llama), device="cpu", dtype="float32")
+@pytest.fixture
+def loaded(load_tiny):
+    return load_tiny("llama")
 
 
 def texts(found):

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from b2ner_cli.engine import PackedEngine, PlainEngine, batch
 from b2ner_cli.engine import reference as plain
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.models import loading as backbones
 from b2ner_cli.prompts.rendering import render
-from tests.tiny import tiny_model
 
 ARCHITECTURES = ("llama", "gemma2", "gemma3", "qwen2", "mistral")
 LABELS = (
@@ -97,12 +95,10 @@ class Gaps(plain._Confidence):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(load_tiny):
     @functools.cache
     def model(architecture, context):
-        folder = tmp_path_factory.mktemp("models") / architecture
-        loaded = backbones.load(str(tiny_model(folder, architecture)), device="cpu",
-                                dtype="float32")  # fmt: skip
+        loaded = load_tiny(architecture)
         # Free answers of random models hardly ever end: some common tokens end them, too.
         ends = dataclasses.replace(
             loaded.tokenizer, stops=(*loaded.tokenizer.stops, *range(330, 380))

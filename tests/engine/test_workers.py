@@ -1,10 +1,12 @@
 """Several processes answer what one engine would, in shards that depend on nothing but the prompts.
 
-Most tests have processes with scripted engines, the last ones with models.
+Most tests have processes with scripted engines, the last ones with models. One engine is started as
+it really is, and so are those of the commands that are cut; others are forks, which is quicker.
 """
 
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import time
@@ -78,7 +80,7 @@ def words(text):
 
 
 @pytest.fixture
-def start():
+def start(quick_start):
     """Starts engines, and stops their processes when the test is over."""
     started = []
 
@@ -89,6 +91,23 @@ def start():
     yield start
     for engine in started:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """An engine of two processes that are started as they really are."""
+    engine = workers.start(("a", "b"), scripted, words)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def quick_start(tmp_path, monkeypatch):
+    """Processes are forks of one that has imported torch."""
+    Shell(tmp_path)
+    forkserver.ensure_running()  # here, where Ctrl-C is not kept from those that are started
+    context = SimpleNamespace(get_context=lambda kind: Shell._context)
+    monkeypatch.setattr(workers, "multiprocessing", context)
 
 
 def asked(count, labels=("person", "city")):
@@ -116,8 +135,8 @@ def wait_until(ready, seconds=30):
         time.sleep(0.01)
 
 
-def test_several_say_what_one_says_and_each_time_the_same_to_the_last_bit(start):
-    engine, prompts = start(), asked(90)
+def test_several_say_what_one_says_and_each_time_the_same_to_the_last_bit(pool, start):
+    engine, prompts = pool, asked(90)
     said = dict(engine.generate(prompts))
     one = dict(ScriptedEngine().generate(prompts))
     assert {i: answer.text for i, answer in said.items()} == {i: a.text for i, a in one.items()}
@@ -127,8 +146,8 @@ def test_several_say_what_one_says_and_each_time_the_same_to_the_last_bit(start)
     assert list(engine.generate([])) == []
 
 
-def test_it_is_the_engine_that_each_of_them_is_with_room_for_all(start):
-    engine = start()
+def test_it_is_the_engine_that_each_of_them_is_with_room_for_all(pool):
+    engine = pool
     one = ScriptedEngine()
     assert (engine.identity, engine.context) == (one.identity, one.context)
     assert engine.max_answer == one.max_answer
@@ -136,8 +155,8 @@ def test_it_is_the_engine_that_each_of_them_is_with_room_for_all(start):
     assert engine.count("two words") == 2
 
 
-def test_shards_that_are_answered_are_left_out_and_others_asked_as_before(start):
-    engine, prompts = start(), asked(90)
+def test_shards_that_are_answered_are_left_out_and_others_asked_as_before(pool):
+    engine, prompts = pool, asked(90)
     whole = dict(engine.generate(prompts))
     cut = workers.shards(prompts, 2, 6144 // 256)
     assert len(cut) > 2
@@ -150,8 +169,8 @@ def test_shards_that_are_answered_are_left_out_and_others_asked_as_before(start)
     assert list(engine.generate(prompts, set(range(90)))) == []
 
 
-def test_calls_that_take_turns_or_are_given_up_do_not_meet(start):
-    engine, prompts = start(), asked(60)
+def test_calls_that_take_turns_or_are_given_up_do_not_meet(pool):
+    engine, prompts = pool, asked(60)
     expected = dict(engine.generate(prompts))
     given_up = engine.generate(asked(40, labels=("thing",)))
     next(given_up)
@@ -284,15 +303,6 @@ def test_what_one_says_later_bears_its_name(start, warned):
 # With a model -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def quick_start(tmp_path, monkeypatch):
-    """Processes are forks of one that has imported torch; how they are really started is above."""
-    Shell(tmp_path)
-    forkserver.ensure_running()  # here, where Ctrl-C is not kept from those that are started
-    context = SimpleNamespace(get_context=lambda kind: Shell._context)
-    monkeypatch.setattr(workers, "multiprocessing", context)
-
-
 TEXTS = [f"Ann{i} met Bob in Rome . " + "Paris " * (i % 5) for i in range(40)]
 
 
@@ -347,7 +357,7 @@ def short_of_memory(model, device):
     return engine
 
 
-def test_memory_that_runs_out_is_the_matter_of_one_process(start, tiny_llama, warned, quick_start):
+def test_memory_that_runs_out_is_the_matter_of_one_process(start, tiny_llama, warned):
     prompts = [render(LabelSet(("person",)), text, "en") for text in TEXTS]
     expected = dict(short_of_memory(tiny_llama, "alone").generate(prompts))
     engine = start(functools.partial(short_of_memory, tiny_llama))
@@ -378,9 +388,16 @@ def stuck(count):
         time.sleep(600)
 
 
-def both(make=scripted):
+def both(make):
     """An engine of two processes in the place of a model, for a shell."""
     return functools.partial(workers.start, ("a", "b"), make, words)
+
+
+def start_forks():
+    """As `workers.start`, in a process of a shell: its processes are forks of that one."""
+    fork = SimpleNamespace(get_context=lambda kind: multiprocessing.get_context("fork"))
+    workers.multiprocessing = fork
+    return workers.start(("a", "b"), scripted, words)
 
 
 def slow_to_make(device):
@@ -392,7 +409,7 @@ def whole(tmp_path_factory):
     """The bytes of a run that nobody cut."""
     shell = Shell(tmp_path_factory.mktemp("whole"))
     (shell.folder / "docs.jsonl").write_bytes(numbered(COUNT))
-    done = shell.run(command("whole.jsonl"), engine=both())
+    done = shell.run(command("whole.jsonl"), engine=start_forks)
     assert done.code == 0, done.err
     return (shell.folder / "whole.jsonl").read_bytes()
 
@@ -453,7 +470,7 @@ def test_a_run_that_is_cut_ends_with_the_bytes_of_one_that_is_not(shell, whole, 
     cut(running, pids)
     wait_until(lambda: not any(map(alive, pids)))
     assert not (shell.folder / "out.jsonl").exists()
-    done = shell.run(command("out.jsonl", "--resume"), engine=both())
+    done = shell.run(command("out.jsonl", "--resume"), engine=start_forks)
     assert done.code == 0, done.err
     assert (shell.folder / "out.jsonl").read_bytes() == whole
 
