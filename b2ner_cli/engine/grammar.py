@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from b2ner_cli.prompts.rendering import NONE
 # To be raised by one whenever a change here makes some constrained answer another: see
 # `DECODING_VERSION` in model_engine.py.
 GRAMMAR_VERSION = 1
+
+_SETS = 1000  # label sets whose grammars are kept, in a file of nothing but distinct ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +160,13 @@ class LabelGrammar:
         return found
 
 
-class Grammars:
-    """The label grammars of a run, each made once."""
+def label_grammars(tokenizer: Tokenizer) -> Callable[[tuple[str, ...]], LabelGrammar]:
+    """What gives the grammar of a label set, each made once.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._vocabulary = Vocabulary.of(tokenizer)
-        self._known: dict[tuple[str, ...], LabelGrammar] = {}
-
-    def of(self, labels: tuple[str, ...]) -> LabelGrammar:
-        """The grammar of a label set; order does not matter to it."""
-        known = self._known.get(labels)
-        if known is None:
-            if len(self._known) > 1000:  # a file of nothing but distinct label sets
-                self._known.clear()
-            known = self._known[labels] = LabelGrammar(self._vocabulary, labels)
-        return known
+    Raises ModelError if the tokenizer's tokens do not spell bytes.
+    """
+    make = functools.partial(LabelGrammar, Vocabulary.of(tokenizer))
+    return functools.lru_cache(_SETS)(make)
 
 
 class AnswerGrammar:

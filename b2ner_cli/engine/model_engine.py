@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from b2ner_cli.core.engine import Prompt
 from b2ner_cli.engine.detokenizer import Detokenizer
-from b2ner_cli.engine.grammar import GRAMMAR_VERSION, AnswerGrammar, Grammars, GrammarState
+from b2ner_cli.engine.grammar import GRAMMAR_VERSION, AnswerGrammar, GrammarState, label_grammars
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.models.loading import Backbone
 
@@ -30,7 +30,7 @@ class ModelEngine:
         self.context = backbone.context
         self.identity = identity(self.name, backbone, constrain)
         self._detokenizer = Detokenizer(backbone.tokenizer)
-        self._grammars = Grammars(backbone.tokenizer) if constrain else None
+        self._grammars = label_grammars(backbone.tokenizer) if constrain else None
 
     def count(self, text: str) -> int:
         """Number of tokens of a text."""
@@ -52,7 +52,7 @@ class ModelEngine:
         """The grammar at the start of a prompt's answer, None where answers are free."""
         if self._grammars is None:
             return None
-        return GrammarState(AnswerGrammar(self._grammars.of(prompt.labels), prompt.about))
+        return GrammarState(AnswerGrammar(self._grammars(prompt.labels), prompt.about))
 
 
 def identity(engine: str, backbone: Backbone, constrain: bool) -> str:

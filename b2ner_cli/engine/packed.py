@@ -20,11 +20,11 @@ import torch
 
 from b2ner_cli.core.engine import Completion, Prompt
 from b2ner_cli.engine import int8_head, next_token
-from b2ner_cli.engine.batch import Batch
 from b2ner_cli.engine.drafting import MAX_DRAFT, Drafter, draft_budget
 from b2ner_cli.engine.kv_cache import PACKED, KeyValue, PackedStep, Prefix
 from b2ner_cli.engine.memory_limits import MemoryLimits, choose_batch_tokens
 from b2ner_cli.engine.model_engine import ModelEngine, too_large
+from b2ner_cli.engine.scheduler import Scheduler
 from b2ner_cli.engine.sequences import Sequence
 from b2ner_cli.models import attention
 from b2ner_cli.models.device_errors import failing_clearly, is_out_of_memory
@@ -83,19 +83,19 @@ class PackedEngine(ModelEngine):
         missing = set(range(len(prompts))).difference(answered)
         if not missing:
             return
-        batch = Batch(self._sequences(prompts), self.limits, self.context)
+        scheduler = Scheduler(self._sequences(prompts), self.limits, self.context)
         drafter = Drafter()  # knows these answers alone: the steps are the same every time
         while missing:
             finished: list[Sequence] | None = None
             try:
-                under_way = f"with {len(batch.active)} answers under way"
+                under_way = f"with {len(scheduler.active)} answers under way"
                 with failing_clearly(self.backbone.device, under_way), torch.inference_mode():
-                    finished = self._step(batch, drafter)
+                    finished = self._step(scheduler, drafter)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             if finished is None:  # out here the error no longer holds the step's tensors
-                self._make_do(batch)
+                self._make_do(scheduler)
                 continue
             self.limits.note_step()
             for sequence in finished:
@@ -114,17 +114,17 @@ class PackedEngine(ModelEngine):
 
     # One step -------------------------------------------------------------------------------------
 
-    def _step(self, batch: Batch, drafter: Drafter) -> list[Sequence]:
+    def _step(self, scheduler: Scheduler, drafter: Drafter) -> list[Sequence]:
         """Run the model once; gives the sequences whose answers are at their end."""
-        self._draft(batch, drafter)
-        for sequence in batch.admit():
+        self._draft(scheduler, drafter)
+        for sequence in scheduler.admit():
             sequence.prefix = self._prefix(sequence.prefix_ids)
             if sequence.grammar is None:
                 sequence.grammar = self._grammar(sequence.prompt)
-        batch.make_room()
-        active = batch.active
+        scheduler.make_room()
+        active = scheduler.active
         step = PackedStep(
-            batch.cache,
+            scheduler.cache,
             [sequence.prefix for sequence in active],
             [sequence.length for sequence in active],
             [len(sequence.tokens) for sequence in active],
@@ -146,15 +146,15 @@ class PackedEngine(ModelEngine):
                 drafter.note(drafted, max(0, len(sequence.output_ids) - before - 1))
             if sequence.stop:
                 drafter.learn(sequence.output_ids)
-        return batch.remove_finished()
+        return scheduler.remove_finished()
 
-    def _draft(self, batch: Batch, drafter: Drafter) -> None:
+    def _draft(self, scheduler: Scheduler, drafter: Drafter) -> None:
         """Draft the next tokens of each sequence where a step has room to spare."""
-        if batch.waiting or not batch.active:
+        if scheduler.waiting or not scheduler.active:
             return  # prompts that wait fill a step with what has to be computed anyway
-        most = self.draft_budget // len(batch.active) - 1
+        most = self.draft_budget // len(scheduler.active) - 1
         if most > 0 and drafter.active():
-            for sequence in batch.active:
+            for sequence in scheduler.active:
                 sequence.guess(drafter, min(most, MAX_DRAFT))
 
     def forward(self, tokens: list[int], step: PackedStep) -> torch.Tensor:
@@ -221,16 +221,16 @@ class PackedEngine(ModelEngine):
         )
         return Prefix(capture.layers, len(ids))
 
-    def _make_do(self, batch: Batch) -> None:
+    def _make_do(self, scheduler: Scheduler) -> None:
         """Begin again with less at once, after memory ran out. Raises B2nerError if one is all."""
-        under_way = len(batch.active) or self.limits.sequences
-        batch.restart()
+        under_way = len(scheduler.active) or self.limits.sequences
+        scheduler.restart()
         self._prefixes.clear()
         if self.backbone.device.startswith("cuda"):
             with failing_clearly(self.backbone.device, "when memory ran out"):
                 torch.cuda.empty_cache()
         if not self.limits.shrink(under_way):
-            raise too_large(batch.waiting[0].width)
+            raise too_large(scheduler.waiting[0].width)
 
 
 def _cache_argument(body: Any) -> str:

@@ -122,6 +122,7 @@ class _Worker:
     ready: _Ready | None = None
 
     def send(self, shard: _Shard) -> None:
+        """Ask for answers. Raises B2nerError if the process is gone."""
         try:
             self.pipe.send(shard)
         except OSError:
@@ -129,6 +130,7 @@ class _Worker:
         self.pending += 1
 
     def receive(self) -> Any:
+        """Its next message. Raises B2nerError if the process is gone."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -146,6 +148,7 @@ class _Worker:
         return B2nerError(f"process {self.name} ended while it answered: {how}", _RESUME)
 
     def stop(self) -> None:
+        """End the process, whatever it is at."""
         self.pipe.close()
         self.process.kill()  # it has nothing to save, and may be in the middle of a long step
         self.process.join(5)
@@ -375,4 +378,5 @@ class _ToPipe(logging.Handler):
         self._pipe = pipe
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Pass a message on to the side that asks."""
         _send(self._pipe, _LogLine(record.levelno, record.getMessage()))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from b2ner_cli.engine import PackedEngine, PlainEngine, batch
+from b2ner_cli.engine import PackedEngine, PlainEngine, scheduler
 from b2ner_cli.engine import reference as plain
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts.rendering import render
@@ -141,7 +141,7 @@ def answers(loaded, asked, way, wanted):
     random.Random(way.order).shuffle(order)
     known = set(range(way.known))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "_GROWTH", way.growth)
+        patch.setattr(scheduler, "_GROWTH", way.growth)
         found = dict(engine.generate([wanted[place] for place in order], known))
     assert set(range(len(wanted))) - known <= found.keys() <= set(range(len(wanted)))
     return {order[place]: completion for place, completion in found.items()}

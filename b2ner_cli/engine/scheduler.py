@@ -18,7 +18,7 @@ _GROWTH = 64  # answer positions a sequence gets at first, and again when it nee
 _MOST = 2  # times `batch_tokens`: what sequences may grow to before the longest have to wait
 
 
-class Batch:
+class Scheduler:
     """All sequences that are not at their end, the longest of a prefix first.
 
     They begin while their own tokens and 64 of answer fit into `batch_tokens` positions, and their
