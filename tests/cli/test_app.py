@@ -221,7 +221,7 @@ def test_an_output_file_is_never_overwritten_unasked(shell):
         (["--device", "cuda:99"], "no device cuda:99", "try --device cpu"),
         (["--batch-tokens", "many"], "--batch-tokens many: not a number", "give auto or a number"),
         (["--batch-tokens", "0"], "--batch-tokens 0: not a number", "give auto or a number"),
-        (["--to", "xml"], "no format 'xml'", "formats to write: jsonl, conll, csv"),
+        (["--to", "xml"], "no format 'xml'", "formats to write: jsonl, csv, conll"),
         (["--from", "xml"], "no format 'xml'", "formats to read: jsonl"),
         (["--tokens", "bpe"], "no tokens 'bpe'", "choose auto, whitespace or char"),
     ],
