@@ -53,7 +53,7 @@ def attend(
         )
     else:
         found = weights(grouped @ keys.mT, ~seen, how) @ values
-    return found.reshape(rows, heads, count, size)
+    return found.reshape(rows, heads, count, values.shape[-1])
 
 
 def weights(scores: torch.Tensor, masked: torch.Tensor, how: How) -> torch.Tensor:
