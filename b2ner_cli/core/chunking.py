@@ -1,7 +1,8 @@
-"""Cut a document into chunks that fit a token budget, and put their entities together again.
+"""Cut a document into chunks of whole sentences, and put their entities together again.
 
-Chunks are spans of the document's text, in order, without overlap; between them lies nothing
-but white space. Knows tokens only by counting: the caller says how many a string has.
+Chunks are spans of the document's text, in order; between them lies nothing but white space.
+They overlap only where a sentence that is too long was cut. Knows tokens only by counting: the
+caller says how many a string has.
 """
 
 from __future__ import annotations
@@ -12,33 +13,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from b2ner_cli.core.document import Entity, Event, Mention, Relation
+from b2ner_cli.core.sentences import Span, sentences
 from b2ner_cli.errors import UsageError
 
 # Characters a token holds: as guessed before anything was counted, and at most. The upper bound
 # keeps the pieces that are counted small, however long the document is.
 _TYPICAL, _MOST = 4.0, 16
-# How full a chunk is meant to be: what is left absorbs the error of the guess, and the recount.
+# How full a part of a sentence is meant to be: what is left absorbs the error of the guess.
 _FILL = 0.95
+# Share of a chunk that is said again in the next one where a sentence had to be cut, so that an
+# entity at the cut stands whole in one of them.
+_OVERLAP = 0.2
 
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
-_SENTENCE = re.compile(
-    # 1) Full-width marks end a sentence wherever they stand.
-    r"[。！？；｡．]+[”’」』）》)\"']*"
-    # 2) Others only before white space and no small letter; a full stop not after an initial or
-    #    a short capitalised word, which may be "J." or "Prof.".
-    r"|(?:[!?…]|(?<![A-Z])(?<!\b[A-Z][a-z])(?<!\b[A-Z][a-z]{2})(?<!\b[A-Z][a-z]{3})\.)"
-    r"[”’»)\]\"']*(?=\s(?!\s{0,8}[a-z]))"
-)
-_LINE = re.compile(r"\n")
 _INK = re.compile(r"\S")
 _WORD = re.compile(r"\s|[，、：]")
 
 
 class Chunk(NamedTuple):
-    """A part of a document, given by its place in the text."""
+    """A part of a document, given by its place in the text.
+
+    Entities that begin in its first `lead` or its last `tail` characters are left to the chunks
+    beside it, which hold more of what is around them.
+    """
 
     start: int
     end: int
+    lead: int = 0
+    tail: int = 0
 
 
 class ChunkMentions(NamedTuple):
@@ -56,12 +57,14 @@ class ChunkMentions(NamedTuple):
 _Found = TypeVar("_Found", Entity, Relation, Event)
 
 
-def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
-    """Return the chunks of a text, each of at most `budget` tokens by `count`.
+def split(
+    text: str, count: Callable[[str], int], budget: int, most: int | None = None
+) -> list[Chunk]:
+    """Return the chunks of a text: whole sentences, as many as `budget` tokens hold by `count`.
 
-    A text that fits is one chunk, untouched; a text of white space has none. Others are cut
-    where paragraphs end, else sentences, else lines, else words, else between characters, and
-    lose the white space at the cuts. A single character is a chunk whatever it counts.
+    A text that fits is one chunk, untouched; a text of white space has none. A sentence over the
+    budget is a chunk by itself up to `most` tokens (the budget, unless given) and is cut between
+    words beyond, else between characters. A single character is a chunk whatever it counts.
     """
     if budget < 1:
         raise UsageError(
@@ -74,13 +77,9 @@ def split(text: str, count: Callable[[str], int], budget: int) -> list[Chunk]:
     # A token is at least a byte; the one to spare is for tokenizers that put a space in front.
     if len(text) < budget and (text.isascii() or len(text.encode(errors="surrogatepass")) < budget):
         return [Chunk(0, len(text))]
-    rate = _TYPICAL
-    if len(text) <= budget * _MOST:
-        tokens = count(text)
-        if tokens <= budget:
-            return [Chunk(0, len(text))]
-        rate = len(text) / tokens
-    return list(_pack(text, count, budget, rate))
+    if len(text) <= budget * _MOST and count(text) <= budget:
+        return [Chunk(0, len(text))]
+    return list(_pack(text, count, budget, max(budget, most or 0)))
 
 
 def ground_each(
@@ -107,6 +106,8 @@ def merge(parts: Iterable[tuple[Chunk, Sequence[Entity]]], text: str) -> tuple[E
     for chunk, entities in parts:
         for entity in entities:
             start, end = entity.start + chunk.start, entity.end + chunk.start
+            if not chunk.start + chunk.lead <= start < chunk.end - chunk.tail:
+                continue
             moved.append(entity._replace(start=start, end=end, text=text[start:end]))
     return surest(((each.start, each.end, each.label), each) for each in moved)
 
@@ -125,88 +126,86 @@ def _score(item: _Found) -> float:
     return -1.0 if item.score is None else item.score
 
 
-def _pack(text: str, count: Callable[[str], int], budget: int, rate: float) -> Iterator[Chunk]:
-    """Cut greedily, guessing each chunk's length from the characters a token held before."""
-    start = _skip_space(text, 0)
-    while start < len(text):
-        end, tokens = _fit(text, start, count, budget, rate)
+def _pack(text: str, count: Callable[[str], int], budget: int, most: int) -> Iterator[Chunk]:
+    """Put sentences together while they fit; those that are too long are cut."""
+    start = end = tokens = 0
+    for sentence in sentences(text):
+        length = sentence.end - sentence.start
+        own = count(text[sentence.start : sentence.end]) if length <= most * _MOST else most + 1
+        # One more where the two meet; a paragraph's end is the better edge in the second half.
+        apart = tokens > budget // 2 and text.count("\n", end, sentence.start) > 1
+        if tokens and tokens + own + 1 <= budget and not apart:
+            end, tokens = sentence.end, tokens + own + 1
+            continue
         if tokens:
-            rate = (end - start) / tokens
+            yield Chunk(start, end)
+        start, end, tokens = *sentence, own
+        if own > most:
+            yield from _parts(text, sentence, count, most)
+            tokens = 0
+    if tokens:
         yield Chunk(start, end)
-        start = _skip_space(text, end)
+
+
+def _parts(text: str, sentence: Span, count: Callable[[str], int], budget: int) -> Iterator[Chunk]:
+    """Cut a sentence between words, else between characters; parts overlap, entities do not."""
+    (start, stop), rate, lead = sentence, _TYPICAL, 0
+    while True:
+        end, tokens = _fit(text, start, stop, count, budget, rate)
+        rate = (end - start) / max(tokens, 1)
+        if end == stop:
+            yield Chunk(start, end, lead)
+            return
+        overlap = int((end - start) * _OVERLAP)
+        again = _word_start(text, max(end - overlap, start + lead + 1), end)
+        again = _skip_space(text, again)
+        tail = max(0, end - again) // 2
+        yield Chunk(start, end, lead, tail)
+        start, lead = again, max(0, end - again) - tail
 
 
 def _fit(
-    text: str, start: int, count: Callable[[str], int], budget: int, rate: float
+    text: str, start: int, stop: int, count: Callable[[str], int], budget: int, rate: float
 ) -> tuple[int, int]:
-    """Return where the chunk that begins at `start` ends, and how many tokens it has."""
-    widest = budget * _MOST
-    fits_by_guess = len(text) - start <= rate * budget
-    width = _within(len(text) - start if fits_by_guess else rate * budget * _FILL, widest)
-    best, tried = (0, 0), -1
+    """Where the part that begins at `start` ends, and how many tokens it has.
+
+    Guesses the width from the characters that a token held before, and narrows until it fits.
+    """
+    fill = 1 if stop - start <= rate * budget else _FILL
+    width = max(1, min(int(rate * budget * fill), budget * _MOST))
     while True:
-        end = _cut(text, start, start + width)
-        if end <= best[0]:
-            return best
+        end = stop if start + width >= stop else _cut(text, start, start + width)
         tokens = count(text[start:end])
-        if tokens > budget and end - start > 1:
-            if best[0]:
-                return best
-            tried = width
-            # Never wider than this cut, or a far boundary would be found again.
-            width = _within((end - start) * min(budget / tokens, 0.95) * 0.95, end - start - 1)
-            continue
-        best = (end, tokens)
-        wanted = _within((end - start) / max(tokens, 1) * budget * _FILL, widest)
-        # Once more, wider, if the guess was too low by far and the text goes on.
-        if tried >= 0 or wanted < width * 1.2 or start + width >= len(text):
-            return best
-        tried, width = width, wanted
+        if tokens <= budget or end - start == 1:
+            return end, tokens
+        # Never wider than this cut, or a far boundary would be found again.
+        width = max(1, min(int((end - start) * min(budget / tokens, 0.95) * 0.95), end - start - 1))
 
 
-def _within(width: float, widest: int) -> int:
-    return max(1, min(int(width), widest))
+def _cut(text: str, start: int, limit: int) -> int:
+    """The last place in (start, limit] where a word ends, else one between characters."""
+    end = _last_word(text, start, limit) or _character_end(text, start, limit)
+    return max(start + len(text[start:end].rstrip()), start + 1)
+
+
+def _last_word(text: str, start: int, limit: int) -> int:
+    if text[limit].isspace():
+        return limit
+    end = 0
+    for match in _WORD.finditer(text, start + 1, limit):
+        end = match.end()
+    return end
+
+
+def _word_start(text: str, start: int, end: int) -> int:
+    """Where the first word begins at or after `start`, `end` if none does."""
+    match = _WORD.search(text, start - 1, end)
+    return min(match.end(), end) if match else end
 
 
 def _skip_space(text: str, at: int) -> int:
     match = _INK.search(text, at)
     return match.start() if match else len(text)
-
-
-def _cut(text: str, start: int, limit: int) -> int:
-    """The best place to end a chunk in (start, limit], without the white space before it.
-
-    A paragraph's end in the first half is passed over for a sentence's end in the second; any
-    sentence's end is better than a cut through a sentence.
-    """
-    if limit >= len(text):
-        limit = len(text)
-        end = limit
-    else:
-        paragraph = _last(_BLANK_LINE, text, start, limit)
-        end = (
-            (paragraph if paragraph - start > (limit - start) // 2 else 0)
-            or _last(_SENTENCE, text, start, limit)
-            or paragraph
-            or _last(_LINE, text, start, limit)
-            or _word_end(text, start, limit)
-            or _character_end(text, start, limit)
-        )
-    return max(start + len(text[start:end].rstrip()), start + 1)
-
-
-def _last(boundary: re.Pattern[str], text: str, start: int, limit: int) -> int:
-    """Where the last boundary in the window ends, 0 without one."""
-    end = 0
-    for match in boundary.finditer(text, start, limit):
-        end = match.end()
-    return end
-
-
-def _word_end(text: str, start: int, limit: int) -> int:
-    if text[limit].isspace():
-        return limit
-    return _last(_WORD, text, start + 1, limit)
 
 
 def _character_end(text: str, start: int, limit: int) -> int:

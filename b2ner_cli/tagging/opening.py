@@ -85,11 +85,22 @@ def _open_on(settings: Settings, task: Task, threads: int, device: str) -> Engin
 
 
 def chunk_tokens(adapter: Path | None) -> Choice:
-    """How much text to put into one prompt: as much as the adapter was trained on, if known."""
-    most = _run_value(adapter, "longest_document_tokens")
-    if isinstance(most, int) and most > 0:
+    """How much text to put into one prompt, in whole sentences.
+
+    As much as was measured to be best for the adapter, else as much as it was trained on.
+    """
+    measured, most = _run_value(adapter, "chunk_tokens"), sentence_tokens(adapter)
+    if isinstance(measured, int) and measured > 0:
+        return Choice(str(measured), f"chunks of {measured} tokens: measured to be the best")
+    if most:
         return Choice(str(most), f"chunks of {most} tokens: what the adapter was trained on")
     return Choice(str(CHUNK_TOKENS), f"chunks of up to {CHUNK_TOKENS} tokens")
+
+
+def sentence_tokens(adapter: Path | None) -> int | None:
+    """Up to how many tokens a sentence stays whole: what the adapter was trained on, if known."""
+    most = _run_value(adapter, "longest_document_tokens")
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def choose_decoding(constrain: bool | None, adapter: Path | None, task: Task = "NER") -> Choice:

@@ -17,6 +17,7 @@ from b2ner_cli.core.chunking import Chunk
 from b2ner_cli.core.document import Document
 from b2ner_cli.core.engine import Engine, Prompt
 from b2ner_cli.core.language import Language, as_language, detect_language
+from b2ner_cli.core.model_text import ModelText, model_text
 from b2ner_cli.core.tasks import ABOUT_EVENTS
 from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import NOTICE, UsageError
@@ -36,18 +37,20 @@ _SETS = 10_000  # label sets whose groups are remembered
 class Options:
     """How documents are asked about and what is kept of the answers.
 
-    `language` is a template's or "auto", for each document by its script. `chunk_tokens` is the
-    most text one prompt may hold; None leaves it to what is known of the model. Entities under
-    `min_score` are dropped. Labels are asked under the names that `label_map` gives them; results
-    have their own. Of the examples in `form` a prompt shows as many as leave room for text, never
-    the very text that it asks about. `descriptions` go with the labels that documents bring
-    along; `roles` are the labels of an event's arguments, by its type.
+    `language` is a template's or "auto", for each document by its script. `chunk_tokens` is how
+    much text one prompt holds, in whole sentences; a longer sentence stays whole up to
+    `sentence_tokens`. None leaves both to what is known of the model. Entities under `min_score`
+    are dropped. Labels are asked under the names that `label_map` gives them; results have their
+    own. Of the examples in `form` a prompt shows as many as leave room for text, never the very
+    text that it asks about. `descriptions` go with the labels that documents bring along; `roles`
+    are the labels of an event's arguments, by its type.
     """
 
     language: str = "auto"
     all_occurrences: bool = False
     min_score: float = 0.0
     chunk_tokens: int | None = None
+    sentence_tokens: int | None = None
     form: Form = ZERO_SHOT
     descriptions: Mapping[str, str] = field(default_factory=dict)
     label_map: LabelMap | None = None
@@ -111,6 +114,7 @@ class Planner:
         self._labels = labels
         self.options = options
         self._chunk_tokens = options.chunk_tokens or CHUNK_TOKENS
+        self._sentence_tokens = max(self._chunk_tokens, options.sentence_tokens or 0)
         self._shown = frozenset(each.text.strip() for each in options.form.examples)
         self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[LabelGroup]] = {}
 
@@ -119,18 +123,19 @@ class Planner:
 
         Raises UsageError for labels or forms that cannot be asked.
         """
-        text = document.text
+        read = model_text(document.text)
+        text = read.text
         if not text or text.isspace():
             return []
         if self.options.form.task in ABOUT_EVENTS:
-            return self._about_events(document)
+            return self._about_events(document, read)
         return self._questions(
             text, self._groups_of(document.labels, self._language(text), self.options.form)
         )
 
-    def _about_events(self, document: Document) -> list[Question]:
+    def _about_events(self, document: Document, read: ModelText) -> list[Question]:
         """Questions about each event: where its trigger is known, in the chunks that hold it."""
-        language = self._language(document.text)
+        language = self._language(read.text)
         questions: list[Question] = []
         for number, event in enumerate(document.events or ()):
             names = self.options.roles.get(event.label, document.labels)
@@ -139,18 +144,20 @@ class Planner:
                 form = replace(self.options.form, event=event.label, trigger=trigger)
             else:
                 form = replace(self.options.form, event=event.label)
-            about = self._questions(document.text, self._groups_of(names, language, form), number)
-            place = event.trigger.start if event.trigger and len(about) > 1 else -1
+            about = self._questions(read.text, self._groups_of(names, language, form), number)
+            known = event.trigger is not None and len(about) > 1
+            place = read.position(event.trigger.start) if known and event.trigger else -1
             holding = [each for each in about if each.chunk.start <= place < each.chunk.end]
             questions += holding or about
         return questions
 
     def _questions(self, text: str, groups: list[LabelGroup], event: int = 0) -> list[Question]:
         room = groups[0].room if len(groups) == 1 else min(group.room for group in groups)
+        budget = min(self._chunk_tokens, room)
         asked = no_surrogates(text)
         questions = []
-        for chunk in chunking.split(asked, self._engine.count, room):
-            start, end = chunk
+        for chunk in chunking.split(asked, self._engine.count, budget, room):
+            start, end = chunk.start, chunk.end
             asking = groups
             if self._shown and (said := text[start:end].strip()) in self._shown:
                 asking = [group.without(said) for group in groups]
@@ -240,7 +247,7 @@ class Planner:
 
     def _room(self, labels: LabelSet, language: Language, form: Form) -> int:
         """Tokens of text that a prompt may hold."""
-        return min(self._left(labels, language, form), self._chunk_tokens)
+        return min(self._left(labels, language, form), self._sentence_tokens)
 
     def _left(self, labels: LabelSet, language: Language, form: Form) -> int:
         """Tokens left for text beside the prompt's own words and the longest answer."""

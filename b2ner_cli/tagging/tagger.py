@@ -44,7 +44,7 @@ class Tagger:
     ) -> Tagger:
         """Load a model by name or directory, or as `Settings` say.
 
-        Where `options.chunk_tokens` is None the adapter says how much it was trained on. Raises
+        Where `options.chunk_tokens` or `sentence_tokens` is None the adapter says it. Raises
         ModelError or UsageError with the reason.
         """
         from b2ner_cli.tagging import opening  # imports torch, which takes seconds
@@ -57,6 +57,8 @@ class Tagger:
             chosen = opening.chunk_tokens(adapter)
             log.info(chosen.reason)
             options = replace(options, chunk_tokens=int(chosen.value))
+        if options.sentence_tokens is None:
+            options = replace(options, sentence_tokens=opening.sentence_tokens(adapter))
         return cls(engine, labels, options, cache)
 
     def __enter__(self) -> Self:

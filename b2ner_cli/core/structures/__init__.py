@@ -12,14 +12,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from b2ner_cli.core.chunking import ChunkMentions
-from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation
+from b2ner_cli.core.document import Document, Entity, Event, Mention, Relation, Span
+from b2ner_cli.core.model_text import ModelText, model_text
 from b2ner_cli.core.structures import entities, events, relations
 from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
 
 _T = TypeVar("_T", Entity, Relation, Event)
+_Spanned = TypeVar("_Spanned", Entity, Span)
 
 
 class Found(NamedTuple):
@@ -40,26 +43,43 @@ def find(
     min_score: float = 0.0,
 ) -> Found:
     """Ground the answers about a document and put them together; drop what scores too low."""
-    text = document.text
+    read = model_text(document.text)
+    back = partial(_in_document, read, document.text)
     if task == "NER":
-        tagged, ungrounded = entities.find(text, answers, all_occurrences)
-        return Found(ungrounded, _sure(tagged, min_score))
+        tagged, ungrounded = entities.find(read.text, answers, all_occurrences)
+        return Found(ungrounded, _sure(tuple(map(back, tagged)), min_score))
     if task == "RE":
         related, ungrounded = relations.find(answers)
+        related = tuple(
+            each._replace(head=back(each.head), tail=back(each.tail)) for each in related
+        )
         return Found(ungrounded, relations=_sure(related, min_score))
     if task in ABOUT_EVENTS:
         asked, ungrounded = [], []
         for number, event in enumerate(document.events or ()):
             about = [answer for answer in answers if answer.event == number]
-            arguments, absent = entities.find(text, about, all_occurrences)
+            arguments, absent = entities.find(read.text, about, all_occurrences)
+            arguments = tuple(map(back, arguments))
             asked.append(event._replace(arguments=_sure(arguments, min_score)))
             ungrounded += absent
         return Found(ungrounded, events=tuple(asked))
     happened, ungrounded = events.find(answers, triggers=task == "EET")
+    if read.starts:
+        happened = tuple(
+            each._replace(trigger=each.trigger and back(each.trigger)) for each in happened
+        )
     happened = _sure(happened, min_score)
     if task == "Sentiment":  # of several chunks the surest speaks
         happened = tuple(sorted(happened, key=lambda each: -(each.score or 0.0))[:1])
     return Found(ungrounded, events=happened)
+
+
+def _in_document(read: ModelText, text: str, found: _Spanned) -> _Spanned:
+    """What was found in the text that the model read, at its place in the document."""
+    if not read.starts:
+        return found
+    start, end = read.place(found.start, found.end)
+    return found._replace(start=start, end=end, text=text[start:end])
 
 
 def _sure(found: tuple[_T, ...], min_score: float) -> tuple[_T, ...]:
