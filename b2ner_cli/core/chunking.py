@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from b2ner_cli.core.document import Entity, Event, Mention, Relation
@@ -30,16 +31,10 @@ _WORD = re.compile(r"\s|[，、：]")
 
 
 class Chunk(NamedTuple):
-    """A part of a document, given by its place in the text.
-
-    Entities that begin in its first `lead` or its last `tail` characters are left to the chunks
-    beside it, which hold more of what is around them.
-    """
+    """A part of a document, given by its place in the text."""
 
     start: int
     end: int
-    lead: int = 0
-    tail: int = 0
 
 
 class ChunkMentions(NamedTuple):
@@ -96,20 +91,33 @@ def ground_each(
     return parts, ungrounded
 
 
-def merge(parts: Iterable[tuple[Chunk, Sequence[Entity]]], text: str) -> tuple[Entity, ...]:
+def merge(parts: Sequence[tuple[Chunk, Sequence[Entity]]], text: str) -> tuple[Entity, ...]:
     """Move entities from their chunks to the document, sorted by start, end, label.
 
     A chunk may come more than once, with other entities (one answer a group of labels). Of
-    entities with the same span and label the one with the highest score stays.
+    entities with the same span and label the one with the highest score stays; where chunks
+    overlap, what one of them cut off gives way to what the other holds whole.
     """
     moved: list[Entity] = []
     for chunk, entities in parts:
         for entity in entities:
             start, end = entity.start + chunk.start, entity.end + chunk.start
-            if not chunk.start + chunk.lead <= start < chunk.end - chunk.tail:
-                continue
             moved.append(entity._replace(start=start, end=end, text=text[start:end]))
-    return surest(((each.start, each.end, each.label), each) for each in moved)
+    merged = surest(((each.start, each.end, each.label), each) for each in moved)
+    chunks = sorted({chunk for chunk, _ in parts})
+    cuts = {place for a, b in pairwise(chunks) if b.start < a.end for place in (a.end, b.start)}
+    return tuple(e for e in merged if not _is_cut_off(e, merged, cuts)) if cuts else merged
+
+
+def _is_cut_off(entity: Entity, others: Iterable[Entity], cuts: Collection[int]) -> bool:
+    """Whether an entity ends at a cut and is part of another with its label."""
+    return (entity.start in cuts or entity.end in cuts) and any(
+        other.label == entity.label
+        and other.start <= entity.start
+        and entity.end <= other.end
+        and (other.start, other.end) != (entity.start, entity.end)
+        for other in others
+    )
 
 
 def surest(keyed: Iterable[tuple[tuple[Any, ...], _Found]]) -> tuple[_Found, ...]:
@@ -148,20 +156,16 @@ def _pack(text: str, count: Callable[[str], int], budget: int, most: int) -> Ite
 
 
 def _parts(text: str, sentence: Span, count: Callable[[str], int], budget: int) -> Iterator[Chunk]:
-    """Cut a sentence between words, else between characters; parts overlap, entities do not."""
-    (start, stop), rate, lead = sentence, _TYPICAL, 0
+    """Cut a sentence between words, else between characters; each part begins in the one before."""
+    (start, stop), rate = sentence, _TYPICAL
     while True:
         end, tokens = _fit(text, start, stop, count, budget, rate)
         rate = (end - start) / max(tokens, 1)
+        yield Chunk(start, end)
         if end == stop:
-            yield Chunk(start, end, lead)
             return
         overlap = int((end - start) * _OVERLAP)
-        again = _word_start(text, max(end - overlap, start + lead + 1), end)
-        again = _skip_space(text, again)
-        tail = max(0, end - again) // 2
-        yield Chunk(start, end, lead, tail)
-        start, lead = again, max(0, end - again) - tail
+        start = _skip_space(text, _word_start(text, max(end - overlap, start + 1), end))
 
 
 def _fit(
