@@ -183,6 +183,14 @@ class AnswerOptions(LoadOptions):
     engine: Annotated[str, model_option(help="fast, or plain: generate as it is.")] = "fast"
     batch_tokens: BatchTokens = "auto"
     max_answer: MaxAnswer = 256
+    chunk_tokens: Annotated[
+        int | None,
+        model_option(
+            min=1, show_default=False,
+            help="Text in one prompt, in tokens, by whole sentences; by default what was measured "
+            "to be best for the adapter.",
+        ),
+    ] = None  # fmt: skip
     constrain: Constrain = None
     cache: CachePath = None
     no_cache: Annotated[bool, run_option("--no-cache", help="Ask every question anew.")] = False

@@ -64,7 +64,10 @@ def predict(
         chosen_data(data, collection), output, settings, split, only or (), limit,
         config=read(tasks) if tasks is not None else None, resume=resume, force=force,
         cache=answering.answers(), task=form.task if task else None,
-        options=Options(label_map=chosen_label_map(label_map), form=form, descriptions=described),
+        options=Options(
+            chunk_tokens=answering.chunk_tokens, label_map=chosen_label_map(label_map), form=form,
+            descriptions=described,
+        ),
     )  # fmt: skip
     with console.Watch() as watch:
         predict_run.predict(job, watch)

@@ -125,7 +125,7 @@ def tag(
     from b2ner_cli.tagging import tag_run
 
     console.set_up_logging(quiet, verbose)
-    labels, options = _asked(asked, writing)
+    labels, options = _asked(asked, writing, answering)
     settings = answering.settings()
     sources = _sources(inputs)
     _check_output(writing.output, sources)
@@ -147,7 +147,9 @@ def tag(
         raise typer.Exit(1)
 
 
-def _asked(asked: LabelOptions, writing: OutputOptions) -> tuple[LabelSet | None, Options]:
+def _asked(
+    asked: LabelOptions, writing: OutputOptions, answering: AnswerOptions
+) -> tuple[LabelSet | None, Options]:
     """The labels of the run, if it has any, and how they are asked for."""
     from b2ner_cli.tagging.loop import Options
 
@@ -160,8 +162,8 @@ def _asked(asked: LabelOptions, writing: OutputOptions) -> tuple[LabelSet | None
     form, described = prompting.form(asked.task, asked.examples, asked.descriptions)
     labels = labels and prompting.described(labels, described, form)
     options = Options(
-        asked.lang, writing.all_occurrences, writing.min_score, label_map=label_map, form=form,
-        descriptions=described, roles=roles,
+        asked.lang, writing.all_occurrences, writing.min_score, answering.chunk_tokens,
+        label_map=label_map, form=form, descriptions=described, roles=roles,
     )  # fmt: skip
     return labels, options
 
