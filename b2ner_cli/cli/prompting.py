@@ -61,3 +61,30 @@ def described(found: LabelSet, descriptions: Mapping[str, str], form: Form) -> L
     found = found.described(descriptions)
     check(found, form)
     return found
+
+
+def min_scores(said: str, labels: LabelSet | None) -> tuple[float, dict[str, float]]:
+    """What --min-score says: a score for all labels, 0 unless given, and those of some.
+
+    Raises UsageError for what is no score, and for a label that is not among those asked for.
+    """
+    least, by_label = 0.0, {}
+    for part in filter(None, map(str.strip, said.split(","))):
+        name, equals, number = (piece.strip() for piece in part.rpartition("="))
+        try:
+            score = float(number)
+        except ValueError:
+            hint = 'give a number, or numbers by label: "person=0.8, product=0.95"'
+            raise UsageError(f"--min-score {part}: no score", hint) from None
+        if not 0 <= score <= 1:
+            raise UsageError(f"--min-score {part}: a score is between 0 and 1")
+        if not equals:
+            least = score
+            continue
+        if labels and name not in labels.names:
+            raise UsageError(
+                f"--min-score {part}: no label {name!r} is asked for",
+                f"labels: {', '.join(labels.names)}",
+            )
+        by_label[name] = score
+    return least, by_label

@@ -93,7 +93,13 @@ class OutputOptions:
     all_occurrences: Annotated[
         bool, output_option("--all-occurrences", help="Mark every occurrence of a found entity.")
     ] = False
-    min_score: Annotated[float, output_option(min=0, max=1, help="Drop entities below this.")] = 0.0
+    min_score: Annotated[
+        str,
+        output_option(
+            metavar="N|LABEL=N,...",
+            help='Drop entities below this: 0.8, "person=0.8, product=0.95", or both.',
+        ),
+    ] = "0"
     resume: Annotated[bool, output_option("--resume", help="Go on with a killed run.")] = False
     force: Annotated[bool, output_option("--force", help="Overwrite the output.")] = False
 
@@ -161,9 +167,12 @@ def _asked(
         console.warn(unused(labels.names))
     form, described = prompting.form(asked.task, asked.examples, asked.descriptions)
     labels = labels and prompting.described(labels, described, form)
+    least, by_label = prompting.min_scores(
+        writing.min_score, None if asked.labels_field else labels
+    )
     options = Options(
-        asked.lang, writing.all_occurrences, writing.min_score, answering.chunk_tokens,
-        label_map=label_map, form=form, descriptions=described, roles=roles,
+        asked.lang, writing.all_occurrences, least, answering.chunk_tokens, label_map=label_map,
+        form=form, descriptions=described, roles=roles, min_scores=by_label,
     )  # fmt: skip
     return labels, options
 

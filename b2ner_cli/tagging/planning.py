@@ -55,14 +55,16 @@ class Options:
     descriptions: Mapping[str, str] = field(default_factory=dict)
     label_map: LabelMap | None = None
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    min_scores: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.language != "auto":
             as_language(self.language)
         if self.chunk_tokens is not None and self.chunk_tokens < 1:
             raise UsageError(f"no text fits chunks of {self.chunk_tokens} tokens")
-        if not 0 <= self.min_score <= 1:
-            raise UsageError(f"a score is between 0 and 1, not {self.min_score}")
+        for score in (self.min_score, *self.min_scores.values()):
+            if not 0 <= score <= 1:
+                raise UsageError(f"a score is between 0 and 1, not {score}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def make_result(
         found,
         all_occurrences=options.all_occurrences,
         min_score=options.min_score,
+        min_scores=options.min_scores,
     )
     return Result(
         document,

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -41,26 +41,31 @@ def find(
     *,
     all_occurrences: bool = False,
     min_score: float = 0.0,
+    min_scores: Mapping[str, float] | None = None,
 ) -> Found:
-    """Ground the answers about a document and put them together; drop what scores too low."""
+    """Ground the answers about a document and put them together.
+
+    What scores below what `min_scores` has for its label, else below `min_score`, is dropped.
+    """
+    sure = partial(_sure, min_score=min_score, min_scores=min_scores or {})
     read = model_text(document.text)
     back = partial(_in_document, read, document.text)
     if task == "NER":
         tagged, ungrounded = entities.find(read.text, answers, all_occurrences)
-        return Found(ungrounded, _sure(tuple(map(back, tagged)), min_score))
+        return Found(ungrounded, sure(tuple(map(back, tagged))))
     if task == "RE":
         related, ungrounded = relations.find(answers)
         related = tuple(
             each._replace(head=back(each.head), tail=back(each.tail)) for each in related
         )
-        return Found(ungrounded, relations=_sure(related, min_score))
+        return Found(ungrounded, relations=sure(related))
     if task in ABOUT_EVENTS:
         asked, ungrounded = [], []
         for number, event in enumerate(document.events or ()):
             about = [answer for answer in answers if answer.event == number]
             arguments, absent = entities.find(read.text, about, all_occurrences)
             arguments = tuple(map(back, arguments))
-            asked.append(event._replace(arguments=_sure(arguments, min_score)))
+            asked.append(event._replace(arguments=sure(arguments)))
             ungrounded += absent
         return Found(ungrounded, events=tuple(asked))
     happened, ungrounded = events.find(answers, triggers=task == "EET")
@@ -68,7 +73,7 @@ def find(
         happened = tuple(
             each._replace(trigger=each.trigger and back(each.trigger)) for each in happened
         )
-    happened = _sure(happened, min_score)
+    happened = sure(happened)
     if task == "Sentiment":  # of several chunks the surest speaks
         happened = tuple(sorted(happened, key=lambda each: -(each.score or 0.0))[:1])
     return Found(ungrounded, events=happened)
@@ -82,7 +87,13 @@ def _in_document(read: ModelText, text: str, found: _Spanned) -> _Spanned:
     return found._replace(start=start, end=end, text=text[start:end])
 
 
-def _sure(found: tuple[_T, ...], min_score: float) -> tuple[_T, ...]:
-    if not min_score:
+def _sure(
+    found: tuple[_T, ...], min_score: float, min_scores: Mapping[str, float]
+) -> tuple[_T, ...]:
+    if not min_score and not min_scores:
         return found
-    return tuple(each for each in found if each.score is None or each.score >= min_score)
+    return tuple(
+        each
+        for each in found
+        if each.score is None or each.score >= min_scores.get(each.label, min_score)
+    )
