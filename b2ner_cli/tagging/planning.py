@@ -40,10 +40,11 @@ class Options:
     `language` is a template's or "auto", for each document by its script. `chunk_tokens` is how
     much text one prompt holds, in whole sentences; a longer sentence stays whole up to
     `sentence_tokens`. None leaves both to what is known of the model. Entities under `min_score`
-    are dropped, those of a label in `min_scores` under that. Labels are asked under the names that `label_map` gives them; results have their
-    own. Of the examples in `form` a prompt shows as many as leave room for text, never the very
-    text that it asks about. `descriptions` go with the labels that documents bring along; `roles`
-    are the labels of an event's arguments, by its type.
+    are dropped, or under what `min_scores` has for their label. Labels are asked under the names
+    that `label_map` gives them; results have their own. Of the examples in `form` a prompt shows
+    as many as leave room for text, never the very text that it asks about. `descriptions` go with
+    the labels that documents bring along; `roles` are the labels of an event's arguments, by its
+    type.
     """
 
     language: str = "auto"
