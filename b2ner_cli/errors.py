@@ -7,8 +7,8 @@ B2nerError
 ├── ModelError    a model or an adapter cannot be loaded, or the two do not fit
 └── DataError     training or evaluation data is unusable
 
-Errors are raised deep and caught once, in ``cli.main``. Trouble with one document is not an
-error: it is data (`document.BadRecord`, `document.Result.problems`).
+Errors are raised deep and caught once, in ``cli.app.main``. Trouble with one document is not an
+error: it is data (`core.document.BadRecord`, its `Result.problems`).
 """
 
 from __future__ import annotations

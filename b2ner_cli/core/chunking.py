@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from b2ner_cli.core.document import Entity, Event, Mention, Relation
-from b2ner_cli.core.sentences import Span, sentences
+from b2ner_cli.core.sentences import TextSpan, sentences
 from b2ner_cli.errors import UsageError
 
 # Characters a token holds: as guessed before anything was counted, and at most. The upper bound
@@ -155,7 +155,9 @@ def _pack(text: str, count: Callable[[str], int], budget: int, most: int) -> Ite
         yield Chunk(start, end)
 
 
-def _parts(text: str, sentence: Span, count: Callable[[str], int], budget: int) -> Iterator[Chunk]:
+def _parts(
+    text: str, sentence: TextSpan, count: Callable[[str], int], budget: int
+) -> Iterator[Chunk]:
     """Cut a sentence between words, else between characters; each part begins in the one before."""
     (start, stop), rate = sentence, _TYPICAL
     while True:

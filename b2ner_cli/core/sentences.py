@@ -32,7 +32,7 @@ _LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(r"\w+")
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """A part of a text, half-open, in code points."""
 
     start: int
@@ -52,7 +52,7 @@ def language_of_sentences(text: str) -> Language:
     return max(_FUNCTION_WORDS, key=known)
 
 
-def sentences(text: str) -> Iterator[Span]:
+def sentences(text: str) -> Iterator[TextSpan]:
     """The sentences and items of a text, in order, without the white space around them.
 
     A line's end parts sentences unless the line was wrapped, which it was if the word after it
@@ -68,7 +68,7 @@ def sentences(text: str) -> Iterator[Span]:
             inner = text[start : block.start + end]
             if inner and not inner.isspace():
                 start += len(inner) - len(inner.lstrip())
-                yield Span(start, start + len(inner.strip()))
+                yield TextSpan(start, start + len(inner.strip()))
             start = block.start + end
 
 
@@ -82,7 +82,7 @@ def _ends(block: str, language: Language) -> Iterator[int]:
         yield end
 
 
-def _blocks(text: str) -> Iterator[Span]:
+def _blocks(text: str) -> Iterator[TextSpan]:
     """The runs of lines that were wrapped out of one, and every other line by itself."""
     for paragraph in _paragraphs(text):
         width = max(line.end - line.start for line in paragraph)
@@ -91,14 +91,14 @@ def _blocks(text: str) -> Iterator[Span]:
             word = _first_word(text, after)
             fitted = line.end - line.start + 1 + word < width
             if width < _WRAPPED or (fitted and not text[after.start].islower()):
-                yield Span(start, line.end)
+                yield TextSpan(start, line.end)
                 start = after.start
-        yield Span(start, paragraph[-1].end)
+        yield TextSpan(start, paragraph[-1].end)
 
 
-def _paragraphs(text: str) -> Iterator[list[Span]]:
+def _paragraphs(text: str) -> Iterator[list[TextSpan]]:
     """Lines between blank ones, without the white space around them."""
-    lines: list[Span] = []
+    lines: list[TextSpan] = []
     last = 0
     for match in _LINE.finditer(text):
         start, end = match.span()
@@ -109,7 +109,7 @@ def _paragraphs(text: str) -> Iterator[list[Span]]:
         ink = match.group().strip()
         if ink:
             start += len(match.group()) - len(match.group().lstrip())
-            lines.append(Span(start, start + len(ink)))
+            lines.append(TextSpan(start, start + len(ink)))
         elif lines:
             yield lines
             lines = []
@@ -117,7 +117,7 @@ def _paragraphs(text: str) -> Iterator[list[Span]]:
         yield lines
 
 
-def _first_word(text: str, line: Span) -> int:
+def _first_word(text: str, line: TextSpan) -> int:
     """Characters of a line's first word."""
     space = text.find(" ", line.start, line.end)
     return (space if space >= 0 else line.end) - line.start

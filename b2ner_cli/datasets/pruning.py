@@ -3,7 +3,7 @@
 Types are served from the rarest to the commonest. Each takes documents until `per_type` of those
 kept have it, always the one that is least like anything kept in its set; documents without
 entities are a type of their own. How alike two texts are is the cosine of their vectors: the
-mean of a model's last hidden states (`embeddings`), or counts of words and of pairs of Han
+mean of a model's last hidden states (`by_meaning`), or counts of words and of pairs of Han
 characters, which needs no model and sees no meaning. Only which text is least alike counts, so
 that all vectors of a model have much in common does no harm.
 """

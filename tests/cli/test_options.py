@@ -58,7 +58,9 @@ def test_a_group_is_its_options_in_its_place():
 def test_what_models_are_asked_with_is_what_settings_say():
     assert LoadOptions.__slots__ == ("model", "adapter", "revision", "device", "dtype")
     assert AnswerOptions().settings() == Settings()
-    given = AnswerOptions("m", "a", "r", "cpu", "float16", "auto", "4bit", "plain", "10", 20, True)
+    given = AnswerOptions(
+        "m", "a", "r", "cpu", "float16", "auto", "4bit", "plain", "10", 20, None, True
+    )
     expected = Settings("m", "a", "r", "cpu", "float16", "auto", "4bit", "plain", 20, 10, True)
     assert given.settings() == expected
     with pytest.raises(UsageError, match="no engine 'x'"):
