@@ -142,8 +142,9 @@ def check(
 ) -> None:
     """Name every row that is not as it should be: offsets, types, names, repeats, leaks.
 
-    Prints FILE:ROW, the kind of fault and what is wrong, a line each; rows count from 0. Exits
-    with 1 where there are faults; unused labels and separators in names are notes, and none.
+    Prints FILE:ROW, the kind of fault and what is wrong, a line each; rows count from 0,
+    lines of JSONL and CoNLL from 1. Exits with 1 where there are faults; unused labels and
+    separators in names are notes, and none.
     """
     from b2ner_cli.datasets import checks
     from b2ner_cli.datasets.splits import DataSource, find_splits

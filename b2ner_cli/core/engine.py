@@ -62,7 +62,7 @@ class Prompt:
 
 
 class Engine(Protocol):
-    """What answers prompts; `identity` names all that its answers depend on."""
+    """What answers prompts; `identity` names all that answers depend on but `max_answer`."""
 
     identity: str
     context: int
