@@ -78,7 +78,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "spoil", "message", "hint"), BAD, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("name", "spoil", "message", "hint"), BAD, ids=lambda v: getattr(v, "__name__", str(v))[:40]
+)
 def test_damage_is_named_with_what_to_do(model, name, spoil, message, hint):
     spoil(model / name)
     with pytest.raises(ModelError) as caught:
