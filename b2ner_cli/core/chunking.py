@@ -140,10 +140,12 @@ def _pack(text: str, count: Callable[[str], int], budget: int, most: int) -> Ite
     for sentence in sentences(text):
         length = sentence.end - sentence.start
         own = count(text[sentence.start : sentence.end]) if length <= most * _MOST else most + 1
-        # One more where the two meet; a paragraph's end is the better edge in the second half.
-        apart = tokens > budget // 2 and text.count("\n", end, sentence.start) > 1
-        if tokens and tokens + own + 1 <= budget and not apart:
-            end, tokens = sentence.end, tokens + own + 1
+        between = text[end : sentence.start]
+        joined = tokens + len(between.encode()) + own  # a token is a byte at least
+        # A paragraph's end is the better edge in the second half.
+        apart = tokens > budget // 2 and between.count("\n") > 1
+        if tokens and joined <= budget and not apart:
+            end, tokens = sentence.end, joined
             continue
         if tokens:
             yield Chunk(start, end)

@@ -113,7 +113,8 @@ def test_an_impossible_budget_is_an_error_with_the_number(budget):
     ("text", "budget", "expected"),
     [
         # paragraph, rather than the sentence end after it, where that does not leave little
-        ("One two.\n\nThree four. Five six.", 20, ["One two.\n\nThree four.", "Five six."]),
+        ("One two.\n\nThree four. Five six.", 20, ["One two.", "Three four.", "Five six."]),
+        ("One two.\n\nThree four. Five six.", 21, ["One two.\n\nThree four.", "Five six."]),
         ("One two three. Four.\n\nFive. Six.", 28, ["One two three. Four.", "Five. Six."]),
         ("Title\n\nOne two. Three four five", 20, ["Title\n\nOne two.", "Three four five"]),
         # sentences, Latin and Chinese
@@ -155,6 +156,11 @@ def test_an_entity_at_a_cut_is_found_once_in_the_part_that_holds_it_whole():
     right = Entity(at - second.start, at - second.start + 5, "x", text[at : at + 5])
     merged = merge([(first, [left]), (second, [right])], text)
     assert [(e.start, e.text) for e in merged] == [(at, text[at : at + 5])]
+
+
+def test_what_stands_between_sentences_counts():
+    text = "0000000000𐀀!" + "\x85\x80" * 5 + "𐀀𐀀"
+    assert all(by_bytes(part) <= 30 for part in parts(text, 30, by_bytes))
 
 
 def test_a_single_character_is_never_parted():
