@@ -19,7 +19,7 @@ from b2ner_cli.errors import InputError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.models.loading import Backbone
 from b2ner_cli.tagging import loop
-from b2ner_cli.tagging.opening import choose_decoding, chunk_tokens
+from b2ner_cli.tagging.opening import choose_decoding, chunk_tokens, sentence_tokens
 
 LABELS = ("person", "location", "organization", "date")  # asked for where nobody says
 
@@ -56,9 +56,9 @@ def run(
     engines = _engines(backbone, settings, constrain)
     first = next(iter(engines.values()))
     asked: list[list[Prompt]] = []
-    for questions in loop.questions(
-        documents, first, labels, loop.Options(chunk_tokens=int(chunks.value))
-    ):
+    whole = sentence_tokens(backbone.source.adapter)
+    options = loop.Options(chunk_tokens=int(chunks.value), sentence_tokens=whole)
+    for questions in loop.questions(documents, first, labels, options):
         if isinstance(questions, BadRecord):
             on_bad(questions)
         elif questions:

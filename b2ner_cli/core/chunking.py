@@ -139,7 +139,9 @@ def _pack(text: str, count: Callable[[str], int], budget: int, most: int) -> Ite
     start = end = tokens = 0
     for sentence in sentences(text):
         length = sentence.end - sentence.start
-        own = count(text[sentence.start : sentence.end]) if length <= most * _MOST else most + 1
+        own = most + 1
+        if length <= most * _MOST:
+            own = max(1, count(text[sentence.start : sentence.end]))
         between = text[end : sentence.start]
         joined = tokens + len(between.encode()) + own  # a token is a byte at least
         # A paragraph's end is the better edge in the second half.

@@ -35,21 +35,17 @@ _UNSPACED = re.compile(rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 _JOINED = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 
 
-def ground(
-    text: str, mentions: Sequence[Mention], *, all_occurrences: bool = False
-) -> tuple[list[Entity], list[Mention]]:
+def ground(text: str, mentions: Sequence[Mention]) -> tuple[list[Entity], list[Mention]]:
     """Return the mentions found in the text, sorted by start, end, label, and those not found.
 
     The k-th mention of a surface takes its k-th occurrence: one that cuts no word where there
     is such, one that does not lie inside a longer mention's span where there is such. A mention
     without an occurrence left goes on the first one if it brings a new label; a repeat of label
     and surface is dropped, so that mentions less entities less ungrounded counts the repeats.
-    With `all_occurrences` each found surface is tagged wherever else it stands, if no entity of
-    its label is there already.
     """
     plain = _plain(text, mentions)
-    if all_occurrences or None in plain:
-        return _searched(text, mentions, plain, all_occurrences)
+    if None in plain:
+        return _searched(text, mentions, plain)
     entities = [entity for entity in plain if entity is not None]
     entities.sort()  # no two start at one place: the shorter would be a part of the longer
     return entities, []
@@ -80,7 +76,6 @@ def _searched(
     text: str,
     mentions: Sequence[Mention],
     plain: Sequence[Entity | None],
-    all_occurrences: bool,
 ) -> tuple[list[Entity], list[Mention]]:
     """What `ground` gives, where some mention is not plain."""
     surfaces = [mention.surface.strip() for mention in mentions]
@@ -108,11 +103,21 @@ def _searched(
         found.append(mention)
         start, end = span
         entities.append(Entity(start, end, mention.label, text[start:end], mention.score, how))
-    if all_occurrences:
-        found.sort(key=lambda mention: -len(mention.surface))
-        entities.extend(_others(text, entities, found, search))
     entities.sort(key=_PLACE)
     return entities, ungrounded
+
+
+def everywhere(
+    text: str, entities: Sequence[Entity], grounded: Iterable[Mention]
+) -> tuple[Entity, ...]:
+    """The entities that mentions were grounded as, and every other place of those surfaces.
+
+    A place is left out if an entity of the mention's label is there already, the longest first.
+    """
+    found = sorted(grounded, key=lambda mention: -len(mention.surface))
+    surfaces = [mention.surface.strip() for mention in found]
+    search = _Search(text, {surface: surface.casefold() for surface in surfaces})
+    return tuple(sorted((*entities, *_others(text, entities, found, search)), key=_PLACE))
 
 
 def _repeats(mention: Mention, found: Iterable[Mention]) -> bool:

@@ -118,7 +118,8 @@ class Planner:
         self.options = options
         self._chunk_tokens = options.chunk_tokens or CHUNK_TOKENS
         self._sentence_tokens = max(self._chunk_tokens, options.sentence_tokens or 0)
-        self._shown = frozenset(each.text.strip() for each in options.form.examples)
+        shown = options.form.examples
+        self._shown = {model_text(each.text).text.strip(): each.text for each in shown}
         self._groups: dict[tuple[tuple[str, ...] | None, Language, str, str], list[LabelGroup]] = {}
 
     def plan(self, document: Document) -> list[Question]:
@@ -162,8 +163,9 @@ class Planner:
         for chunk in chunking.split(asked, self._engine.count, budget, room):
             start, end = chunk.start, chunk.end
             asking = groups
-            if self._shown and (said := text[start:end].strip()) in self._shown:
-                asking = [group.without(said) for group in groups]
+            for asked_about in {text.strip(), text[start:end].strip()} & self._shown.keys():
+                example = self._shown[asked_about]
+                asking = [group.without(example) for group in asking]
             for group in asking:
                 own = rendering.own(group.labels, asked[start:end], group.language, group.form)
                 name = key(self._engine.identity, group.prefix, own)
@@ -194,7 +196,7 @@ class Planner:
             labels, given = self._label_set(names), dict[str, str]()
             if renaming := self.options.label_map:
                 labels, given = renaming.ask(labels), renaming.back(labels.names)
-            least = min(self._chunk_tokens, max(1, self._engine.context // 4))
+            least = min(self._sentence_tokens, max(1, self._engine.context // 4))
             if self._engine.context - self._engine.max_answer < least:
                 raise UsageError(
                     f"answers of {self._engine.max_answer} tokens leave no room for text in the "

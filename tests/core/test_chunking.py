@@ -158,6 +158,11 @@ def test_an_entity_at_a_cut_is_found_once_in_the_part_that_holds_it_whole():
     assert [(e.start, e.text) for e in merged] == [(at, text[at : at + 5])]
 
 
+def test_sentences_of_no_tokens_are_not_lost():
+    text = "Ann left. Bob came. Eve sang."
+    assert " ".join(parts(text, 2, lambda piece: 3 * (len(piece) > 12))) == text
+
+
 def test_what_stands_between_sentences_counts():
     text = "0000000000𐀀!" + "\x85\x80" * 5 + "𐀀𐀀"
     assert all(by_bytes(part) <= 30 for part in parts(text, 30, by_bytes))

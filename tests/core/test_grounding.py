@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from b2ner_cli.core import grounding
 from b2ner_cli.core.document import Mention
 from b2ner_cli.core.folding import fold
-from b2ner_cli.core.grounding import ground
+from b2ner_cli.core.grounding import everywhere, ground
 
 odd = st.sampled_from(
     "aAbßſıİiﬁＡ１京 　\n\r\t\u200b\u00ad\u0301\u0327e\u1100\u1161\u11a8👨\u200d👩\ufe0f'’`“-–\0.…"
@@ -20,11 +20,9 @@ odd = st.sampled_from(
 texts = st.text(odd | st.characters(), max_size=60)
 
 
-def spans(text, *mentions, **options):
+def spans(text, *mentions):
     """Entities as (start, end, label) and ungrounded surfaces, of "label:surface" mentions."""
-    entities, ungrounded = ground(
-        text, [Mention(*mention.split(":", 1)) for mention in mentions], **options
-    )
+    entities, ungrounded = ground(text, [Mention(*each.split(":", 1)) for each in mentions])
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
     return (
         [(entity.start, entity.end, entity.label) for entity in entities],
@@ -140,28 +138,35 @@ def test_which_occurrence(text, mentions, expected):
     ],
 )  # fmt: skip
 def test_all_occurrences(text, mentions, expected):
-    assert spans(text, *mentions, all_occurrences=True) == (expected, [])
+    said = [Mention(*mention.split(":", 1)) for mention in mentions]
+    entities, ungrounded = ground(text, said)
+    assert [(e.start, e.end, e.label) for e in everywhere(text, entities, said)] == expected
+    assert ungrounded == []
 
 
 @settings(deadline=None)
-@given(texts, st.lists(st.builds(Mention, st.sampled_from(["", "a", "b"]), texts)), st.booleans())
-def test_never_raises_and_offsets_hold(text, mentions, everywhere):
-    entities, ungrounded = ground(text, mentions, all_occurrences=everywhere)
-    assert all(text[entity.start : entity.end] == entity.text for entity in entities)
-    keys = [(entity.start, entity.end, entity.label) for entity in entities]
-    assert keys == sorted(set(keys))
-    assert len(ungrounded) + (0 if everywhere else len(entities)) <= len(mentions)
+@given(texts, st.lists(st.builds(Mention, st.sampled_from(["", "a", "b"]), texts)))
+def test_never_raises_and_offsets_hold(text, mentions):
+    entities, ungrounded = ground(text, mentions)
+    lost = set(map(id, ungrounded))
+    every = everywhere(text, entities, [m for m in mentions if id(m) not in lost])
+    assert set(entities) <= set(every)
+    for found in (entities, every):
+        assert all(text[entity.start : entity.end] == entity.text for entity in found)
+        keys = [(entity.start, entity.end, entity.label) for entity in found]
+        assert keys == sorted(set(keys))
+    assert len(ungrounded) + len(entities) <= len(mentions)
 
 
 @settings(deadline=None)
-@given(texts, st.data(), st.booleans())
-def test_a_plain_mention_stands_where_the_search_would_find_it(text, data, everywhere):
+@given(texts, st.data())
+def test_a_plain_mention_stands_where_the_search_would_find_it(text, data):
     cuts = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).map(sorted)
     parts = cuts.map(lambda cut: text[slice(*cut)])
     surfaces = data.draw(st.lists(parts | parts.map(str.swapcase) | texts, max_size=5))
     mentions = [Mention(data.draw(st.sampled_from(["", "a", "b"])), s) for s in surfaces]
-    searched = grounding._searched(text, mentions, [None] * len(mentions), everywhere)
-    assert ground(text, mentions, all_occurrences=everywhere) == searched
+    searched = grounding._searched(text, mentions, [None] * len(mentions))
+    assert ground(text, mentions) == searched
 
 
 @settings(deadline=None)

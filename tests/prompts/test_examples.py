@@ -125,6 +125,14 @@ def test_a_chunk_is_not_shown_its_own_answer_either():
     assert all(shown(prompt) == 2 for prompt in others) and others
 
 
+def test_no_chunk_of_an_example_is_shown_the_example():
+    text = "Person1 met Person2 . Then Person3 left ."
+    form = Form(examples=(Example(text, (Mention("person", "Person1"),)), example(9)))
+    prompts = asked([Document("1", text)], ScriptedEngine(), form=form, chunk_tokens=5)
+    assert len(prompts) == 2
+    assert all("Person9" in prompt.prefix and "Person2" not in prompt.prefix for prompt in prompts)
+
+
 def test_results_are_those_of_the_answers():
     form = Form(examples=(example(1),))
     (result,) = tag([Document("1", "Person7 left .")], ScriptedEngine(), PERSON, Options(form=form))

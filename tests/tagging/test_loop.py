@@ -297,6 +297,16 @@ def test_all_occurrences_marks_each_place():
     assert [e.start for e in every.entities] == [0, 8]
 
 
+def test_all_occurrences_are_those_of_the_whole_document():
+    """A name that one chunk's answer says is marked where the other chunks leave it out, too."""
+    engine = ScriptedEngine(answer=lambda _, text: " person: Ann" if "met" in text else NONE)
+    docs = [document(0, "Ann met Bo . It rained . Then Ann left .")]
+    (once,) = tag(docs, engine, PERSON, Options(chunk_tokens=4))
+    (every,) = tag(docs, engine, PERSON, Options(chunk_tokens=4, all_occurrences=True))
+    assert [e.start for e in once.entities] == [0]
+    assert [e.start for e in every.entities] == [0, 30]
+
+
 def test_the_language_is_that_of_the_text_unless_given():
     engine = ScriptedEngine()
     list(tag([document(0, "Person1 sings"), document(1, "我们在北京")], engine, PERSON))

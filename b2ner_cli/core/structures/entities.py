@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from b2ner_cli.core import chunking
 from b2ner_cli.core.chunking import Chunk, ChunkMentions
 from b2ner_cli.core.document import Entity, Mention
-from b2ner_cli.core.grounding import ground
+from b2ner_cli.core.grounding import everywhere, ground
 
 
 def find(
@@ -17,9 +17,15 @@ def find(
     parts: list[tuple[Chunk, list[Entity]]] = []
     ungrounded: list[Mention] = []
     for chunk, chunk_text, mentions, _ in answers:
-        found, absent = ground(chunk_text, mentions, all_occurrences=all_occurrences)
+        found, absent = ground(chunk_text, mentions)
         parts.append((chunk, found))
         ungrounded += absent
     if len(parts) == 1 and not parts[0][0].start:
-        return tuple(parts[0][1]), ungrounded  # in order, and at their places in the document
-    return chunking.merge(parts, text), ungrounded
+        entities = tuple(parts[0][1])  # in order, and at their places in the document
+    else:
+        entities = chunking.merge(parts, text)
+    if all_occurrences:  # in the whole document, whatever the chunk that named it
+        lost = set(map(id, ungrounded))
+        grounded = (m for answer in answers for m in answer.mentions if id(m) not in lost)
+        entities = everywhere(text, entities, grounded)
+    return entities, ungrounded
