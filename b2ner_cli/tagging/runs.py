@@ -68,7 +68,7 @@ def load(
         answers = stack.enter_context(Cache.open(cache)) if cache else None
         tagger = stack.enter_context(Tagger.load(settings, labels, options=options, cache=answers))
         output.belongs_to(_asked(labels, tagger) | dict(more or {}))
-        _settle()
+        stack.enter_context(_collecting_seldom())
         yield tagger
 
 
@@ -88,11 +88,19 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     }
 
 
-def _settle() -> None:
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
     """Spare the garbage collector what is loaded by now, and will stay: torch and the model.
 
     Going through all of that again and again took a fifth of a run whose answers are cached. Nor
     need it look often at what a run makes: a window of documents, none of which is a cycle.
+    Afterwards it does as before.
     """
+    before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

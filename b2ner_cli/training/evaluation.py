@@ -52,12 +52,8 @@ def check(job: predict_run.PredictJob) -> None:
 
 def score(job: predict_run.PredictJob) -> dict[str, Any]:
     """Predict as a job says, and score its predictions by the paper's metric."""
-    threshold = gc.get_threshold()
     predict_run.predict(job, _Silent())
-    # a run of its own spares its model from collection, which must not stay so here
-    gc.unfreeze()
-    gc.set_threshold(*threshold)
-    gc.collect()
+    gc.collect()  # its model goes before training comes on
     return scores_in(job.folder)
 
 

@@ -1,5 +1,6 @@
 """Whole runs of `predict`: cut at any answer, a run that is resumed ends with the same bytes."""
 
+import gc
 import json
 
 import pytest
@@ -58,3 +59,20 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, monke
     with pytest.raises(Cut):
         predict(predict_run.replace(job, **parts), monkeypatch, cut)
     assert predict(predict_run.replace(job, **parts, resume=True), monkeypatch) == whole
+
+
+def test_a_run_leaves_the_garbage_collector_as_it_was(tmp_path, monkeypatch):
+    write_sets(tmp_path / "data")
+    before = gc.get_threshold(), gc.get_freeze_count()
+    seen = []
+    job = PredictJob(tmp_path / "data", tmp_path / "out", Settings(), cache=None)
+    predict(job, monkeypatch, lambda count: seen.append(gc.get_freeze_count()))
+    assert min(seen) > before[1], "a run spares what is loaded"
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+    with pytest.raises(Cut):
+        predict(predict_run.replace(job, folder=tmp_path / "cut"), monkeypatch, fail)
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def fail(count):
+    raise Cut
