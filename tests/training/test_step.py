@@ -5,13 +5,12 @@ from dataclasses import replace
 import peft
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from b2ner_cli.errors import B2nerError, ModelError
 from b2ner_cli.models import files, loading
 from b2ner_cli.training.packing import AnswerLoss, collate, pack
-from b2ner_cli.training.prepare import _compute_again, place
+from b2ner_cli.training.prepare import _compute_again, make_accelerator, place
 from b2ner_cli.training.step import Step, gradients
 from tests.tiny import tiny_model
 from tests.training.test_loop import picks, run, state
@@ -44,7 +43,7 @@ def parts(request):
 
 
 def computed(module, step, at_once):
-    loss, at_once = gradients(module, Accelerator(cpu=True), step, at_once)
+    loss, at_once = gradients(module, make_accelerator("cpu", "float32"), step, at_once)
     return loss, [p.grad.clone() for p in module.parameters() if p.requires_grad], at_once
 
 
@@ -144,7 +143,7 @@ def test_other_errors_are_not_taken_for_it(parts, monkeypatch):
     network, step = parts
     little_memory(monkeypatch, RuntimeError("shapes do not match"), 2)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        gradients(AnswerLoss(network, 0), Accelerator(cpu=True), step, 0)
+        gradients(AnswerLoss(network, 0), make_accelerator("cpu", "float32"), step, 0)
 
 
 # gradient checkpointing
