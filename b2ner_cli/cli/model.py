@@ -83,6 +83,41 @@ def convert(
         console.note(line)
 
 
+@app.command(epilog="b2ner model calibrate run/adapter --data DATA --split dev")
+def calibrate(
+    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    data: Annotated[Path, typer.Option(help="Data sets that it was not trained on.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The adapter's base, if not the one it names."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Only this set, e.g. NER_en_SNIPS. Repeatable."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Their split: train, dev or test.")] = "train",
+    limit: Annotated[int, typer.Option(min=1, help="Documents of each set, at most.")] = 400,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    dtype: DtypeName = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Fit an adapter's scores to how often it is right, and write that into its run.json.
+
+    Afterwards a score of 0.9 means: right nine times of ten. The table says how far scores and
+    truth were apart before (ECE), and afterwards on a set that was left out of the fitting.
+    """
+    from b2ner_cli.tagging.settings import Settings
+    from b2ner_cli.training import calibrating
+
+    console.set_up_logging(quiet, 0)
+    settings = Settings(model, device=device, dtype=dtype)
+    found = calibrating.calibrate(
+        adapter, calibrating.choose(data, only or ()), split, limit, settings
+    )
+    console.print_table(calibrating.table_rows(found))
+    console.note(f"scores of {adapter} are calibrated: in its run.json")
+
+
 @app.command(epilog="b2ner model average stage-1/adapter stage-2/adapter mean")
 def average(
     one: Annotated[Path, typer.Argument(help="Folder of an adapter.")],

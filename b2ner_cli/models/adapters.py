@@ -79,6 +79,17 @@ def read(directory: Path) -> list[Update]:
     return updates
 
 
+def recorded(directory: Path | None, key: str) -> object:
+    """What an adapter's run.json says, None where there is none or it does not."""
+    if directory is None:
+        return None
+    try:
+        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return run.get(key) if isinstance(run, dict) else None
+
+
 def merge(model: Any, directory: Path, dtype: torch.dtype | None = None) -> None:
     """Add an adapter to a model's weights, in place. Raises ModelError where it does not fit.
 

@@ -17,6 +17,7 @@ from b2ner_cli.errors import ModelError
 from b2ner_cli.models import adapters, devices, loading, released
 from b2ner_cli.models.files import Source, base_of, locate, read_object, stored_tensors
 from b2ner_cli.models.tokenizer import load_tokenizer
+from b2ner_cli.prompts.confidence import DECODINGS
 
 _BLOCK = 64  # weights that share a scale of a byte in 4 bits; in 8 bits a row shares one of 4
 
@@ -41,6 +42,7 @@ class AdapterFacts:
     targets: tuple[str, ...]
     layers: int
     parameters: int
+    calibrated: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,17 @@ def rows(info: Info) -> Sequence[tuple[str, str]]:
                 f"rank {ranks}, scaling {scalings}, on {', '.join(adapter.targets)} in "
                 f"{adapter.layers} layers; {adapter.parameters:,} parameters",
             ),
+            ("scores", _scores(adapter.calibrated)),
         ]
     lines.append(("fingerprint", info.source.fingerprint or "not looked at"))
     lines += [("chosen", reason) for reason in info.reasons]
     return [*lines, *(("warning", reason) for reason in info.warnings)]
+
+
+def _scores(calibrated: Sequence[str]) -> str:
+    if not calibrated:
+        return "not calibrated: mean probabilities of tokens, mostly too high"
+    return f"calibrated, for answers that are {' or '.join(sorted(calibrated))}"
 
 
 def _sizes(network: Any) -> Sizes:
@@ -219,6 +228,7 @@ def _stored(source: Source) -> str:
 
 def _adapter_facts(directory: Path) -> AdapterFacts:
     updates = adapters.read(directory)
+    kept = adapters.recorded(directory, "calibration")
     config = read_object(directory / "adapter_config.json")
     base = base_of(directory)[0] if config.get("base_model_name_or_path") else "a model not named"
     layers = {part for update in updates for part in update.module.split(".") if part.isdecimal()}
@@ -230,6 +240,7 @@ def _adapter_facts(directory: Path) -> AdapterFacts:
         tuple(sorted({update.module.rpartition(".")[2] for update in updates})),
         len(layers),
         sum(update.a.numel() + update.b.numel() for update in updates),
+        tuple(name for name in DECODINGS if isinstance(kept, dict) and name in kept),
     )
 
 

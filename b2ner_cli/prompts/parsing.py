@@ -6,9 +6,8 @@ read is a problem of the document, never an error.
 
 from __future__ import annotations
 
-import math
 import re
-from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -16,12 +15,16 @@ from b2ner_cli.core.document import Mention
 from b2ner_cli.core.engine import Completion
 from b2ner_cli.labels.label_set import fold
 from b2ner_cli.prompts import rendering
+from b2ner_cli.prompts.confidence import Confidence, Place, likelihood
 
 _NOTHING = re.compile(r"(none|无|没有|keine?|geen|ninguna?)[^\w:：]*", re.IGNORECASE)
 
 
 def parse(
-    completion: Completion, labels: Sequence[str], text: str
+    completion: Completion,
+    labels: Sequence[str],
+    text: str,
+    confidence: Confidence = likelihood,
 ) -> tuple[list[Mention], list[str]]:
     """Read the mentions of an answer about `text`, and the problems met in reading it.
 
@@ -34,8 +37,8 @@ def parse(
         return [], []
     known = _known(tuple(labels))
     pieces, problems = _pieces(completion)
-    mentions: list[Mention] = []
-    label_at = surface_at = end = -1  # of the last mention's: where its label and surface begin
+    said: list[tuple[str, str, Place]] = []
+    end = -1
     for piece in pieces:
         start = end + 1
         end = start + len(piece)
@@ -43,21 +46,23 @@ def parse(
         name = before.strip()
         label = known.get(name) or known.get(fold(name)) if colon else None
         if label is not None:
-            label_at, surface_at = start, start + len(before) + 1
-            surface = answer[surface_at:end].strip()
-            mentions.append(Mention(label, surface, score(completion, start, end)))
+            at = start + len(before) + 1
+            said.append((label, answer[at:end].strip(), Place(start, at, end)))
         elif not piece.strip():
             continue  # two separators in a row, or one at the end
-        elif mentions and (joined := answer[surface_at:end].strip()) in text:
-            sure = score(completion, label_at, end)
-            mentions[-1] = mentions[-1]._replace(surface=joined, score=sure)
+        elif said and (joined := answer[said[-1][2].surface : end].strip()) in text:
+            said[-1] = (said[-1][0], joined, said[-1][2]._replace(end=end))
         elif colon:
             problems.append(_unknown(name))
         else:
             problems.append(f"answer piece without a label: {piece.strip()[:80]!r}")
-    if not all([mention.surface for mention in mentions]):
-        problems += [f"label {m.label!r} without an entity" for m in mentions if not m.surface]
-        mentions = [mention for mention in mentions if mention.surface]
+    counts = Counter(label for label, *_ in said)
+    mentions = [
+        Mention(label, surface, confidence(completion, place._replace(others=counts[label] - 1)))
+        for label, surface, place in said
+        if surface
+    ]
+    problems += [f"label {label!r} without an entity" for label, surface, _ in said if not surface]
     return mentions, problems
 
 
@@ -71,7 +76,7 @@ def parse_labels(completion: Completion, labels: Sequence[str]) -> tuple[list[Me
         return [], []
     known = _known(tuple(labels))
     pieces, problems = _pieces(completion)
-    sure = score(completion, 0, len(completion.text))
+    sure = likelihood(completion, Place(0, 0, len(completion.text)))
     mentions: dict[str, Mention] = {}
     for piece in pieces:
         name = piece.partition(":")[0].strip()
@@ -87,16 +92,6 @@ def labels_said(answer: str) -> list[str]:
     pieces = re.split("[;；]", answer)
     parts = (re.split("[:：]", piece, maxsplit=1) for piece in pieces)
     return [name for part in parts if len(part) == 2 and (name := part[0].strip())]
-
-
-def score(completion: Completion, start: int, end: int) -> float | None:
-    """Geometric mean probability of the answer tokens that spell characters [start, end)."""
-    ends = completion.ends
-    spelling = completion.logprobs[bisect_right(ends, start) : bisect_left(ends, end) + 1]
-    if not spelling:
-        return None
-    mean = sum(spelling) / len(spelling)
-    return math.exp(mean) if mean < 0 else 1.0
 
 
 def _pieces(completion: Completion) -> tuple[list[str], list[str]]:

@@ -6,10 +6,9 @@ How answers are given and how much text a prompt holds is chosen here, each with
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,10 +18,12 @@ from b2ner_cli.core.tasks import LABELS_ONLY, Task
 from b2ner_cli.engine import PackedEngine, PlainEngine, open_engine, workers
 from b2ner_cli.errors import ModelError, UsageError
 from b2ner_cli.models import placement
+from b2ner_cli.models.adapters import recorded
 from b2ner_cli.models.devices import Choice, choose_devices
 from b2ner_cli.models.files import locate
 from b2ner_cli.models.loading import load
 from b2ner_cli.models.tokenizer import load_tokenizer
+from b2ner_cli.prompts.confidence import Calibration
 from b2ner_cli.tagging.planning import CHUNK_TOKENS
 from b2ner_cli.tagging.settings import Settings
 
@@ -89,7 +90,7 @@ def chunk_tokens(adapter: Path | None) -> Choice:
 
     As much as was measured to be best for the adapter, else as much as it was trained on.
     """
-    measured, most = _run_value(adapter, "chunk_tokens"), sentence_tokens(adapter)
+    measured, most = recorded(adapter, "chunk_tokens"), sentence_tokens(adapter)
     if isinstance(measured, int) and measured > 0:
         return Choice(str(measured), f"chunks of {measured} tokens: measured to be the best")
     if most:
@@ -99,7 +100,7 @@ def chunk_tokens(adapter: Path | None) -> Choice:
 
 def sentence_tokens(adapter: Path | None) -> int | None:
     """Up to how many tokens a sentence stays whole: what the adapter was trained on, if known."""
-    most = _run_value(adapter, "longest_document_tokens")
+    most = recorded(adapter, "longest_document_tokens")
     return most if isinstance(most, int) and most > 0 else None
 
 
@@ -117,17 +118,30 @@ def choose_decoding(constrain: bool | None, adapter: Path | None, task: Task = "
     if constrain is not None:
         value = "constrained" if constrain else "free"
         return Choice(value, f"answers {value}: asked for")
-    if _run_value(adapter, "constrain") is True:
+    if recorded(adapter, "constrain") is True:
         return Choice("constrained", "answers constrained: the adapter scores higher so")
     return Choice("free", "answers free, as the models of the paper give them")
 
 
-def _run_value(adapter: Path | None, key: str) -> object:
-    """What an adapter's run.json says, None where there is none or it does not."""
-    if adapter is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What makes scores of an adapter's answers, and why; None leaves the tokens' probability."""
+
+    value: Calibration | None
+    reason: str
+
+
+def calibration(adapter: Path | None, decoding: str, task: Task = "NER") -> Scoring:
+    """What an adapter has to make scores of its `free` or `constrained` answers.
+
+    Raises ModelError for one that cannot be read.
+    """
+    kept = recorded(adapter, "calibration")
+    if task != "NER" or not isinstance(kept, dict) or decoding not in kept:
+        return Scoring(None, "scores are mean probabilities of tokens, not calibrated")
     try:
-        run = json.loads((adapter / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return run.get(key) if isinstance(run, dict) else None
+        found = Calibration.of(kept[decoding])
+    except ValueError as error:
+        hint = "fit it anew with b2ner model calibrate, or take that key out"
+        raise ModelError(f"{adapter}/run.json: {error}", hint) from None
+    return Scoring(found, f"scores calibrated for {decoding} answers")

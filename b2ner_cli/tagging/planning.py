@@ -24,6 +24,7 @@ from b2ner_cli.errors import NOTICE, UsageError
 from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.labels.label_set import LabelSet, group_labels
 from b2ner_cli.prompts import rendering
+from b2ner_cli.prompts.confidence import Calibration
 from b2ner_cli.prompts.rendering import ZERO_SHOT, Example, Form
 from b2ner_cli.tagging.answer_cache import key
 
@@ -44,7 +45,8 @@ class Options:
     that `label_map` gives them; results have their own. Of the examples in `form` a prompt shows
     as many as leave room for text, never the very text that it asks about. `descriptions` go with
     the labels that documents bring along; `roles` are the labels of an event's arguments, by its
-    type.
+    type. `calibration` turns what the model says of its own sureness into scores; None leaves it to
+    the adapter, and scores are the tokens' mean probability where that has none.
     """
 
     language: str = "auto"
@@ -57,6 +59,7 @@ class Options:
     label_map: LabelMap | None = None
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     min_scores: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.language != "auto":

@@ -14,6 +14,7 @@ from b2ner_cli.core.engine import Completion
 from b2ner_cli.core.tasks import LABELS_ONLY
 from b2ner_cli.labels.label_map import relabel
 from b2ner_cli.prompts import parsing
+from b2ner_cli.prompts.confidence import likelihood
 from b2ner_cli.tagging.planning import Options, Question
 
 
@@ -28,7 +29,7 @@ def make_result(
 
     Labels get back the names that they had before they were asked.
     """
-    task = options.form.task
+    task, confidence = options.form.task, options.calibration or likelihood
     found: list[ChunkMentions] = []
     problems: list[str] = []
     answers: list[str] = []
@@ -39,7 +40,7 @@ def make_result(
         if task in LABELS_ONLY:
             mentions, trouble = parsing.parse_labels(completion, names)
         else:
-            mentions, trouble = parsing.parse(completion, names, text)
+            mentions, trouble = parsing.parse(completion, names, text, confidence)
         if given:
             mentions = [mention._replace(label=given[mention.label]) for mention in mentions]
         if mentions:

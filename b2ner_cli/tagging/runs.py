@@ -78,7 +78,7 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     options = dataclasses.asdict(dataclasses.replace(tagger.options, label_map=None))
     renaming = tagger.options.label_map
     options["label_map"] = dict(renaming.names) if renaming else None
-    for name in ("form", "descriptions", "roles", "min_scores"):
+    for name in ("form", "descriptions", "roles", "min_scores", "calibration"):
         if getattr(tagger.options, name) == getattr(Options(), name):
             del options[name]  # said only where it was asked for
     return {

@@ -44,8 +44,8 @@ class Tagger:
     ) -> Tagger:
         """Load a model by name or directory, or as `Settings` say.
 
-        Where `options.chunk_tokens` or `sentence_tokens` is None the adapter says it. Raises
-        ModelError or UsageError with the reason.
+        Where `options.chunk_tokens`, `sentence_tokens` or `calibration` is None the adapter says
+        it. Raises ModelError or UsageError with the reason.
         """
         from b2ner_cli.tagging import opening  # imports torch, which takes seconds
 
@@ -59,6 +59,11 @@ class Tagger:
             options = replace(options, chunk_tokens=int(chosen.value))
         if options.sentence_tokens is None:
             options = replace(options, sentence_tokens=opening.sentence_tokens(adapter))
+        if options.calibration is None:
+            decoding = opening.choose_decoding(settings.constrain, adapter, options.form.task)
+            found = opening.calibration(adapter, decoding.value, options.form.task)
+            log.info(found.reason)
+            options = replace(options, calibration=found.value)
         return cls(engine, labels, options, cache)
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ from b2ner_cli.prompts.rendering import ZERO_SHOT, Example, Form
 from b2ner_cli.training import augmentation
 from b2ner_cli.training.augmentation import Augmentation
 from b2ner_cli.training.recipes import Recipe
-from b2ner_cli.training.selection import OTHER_NAMES, Selection
+from b2ner_cli.training.selection import DESCRIPTIONS, OTHER_NAMES, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class FewShot:
     """What prompts show beside a text: `share` of the groups up to `most` examples, `described` of
     the others the descriptions of their labels.
 
-    Examples are those given, else other documents of the set.
+    Examples are those given, else other documents of the set. A document's own descriptions come
+    before those given.
     """
 
     examples: tuple[Example, ...] = ()
@@ -222,7 +223,8 @@ def _ask(
             form, examples=_examples(selection, documents, names, choices.few_shot, form, rng)
         )
     elif described and rng.random() < described:
-        known = choices.few_shot.descriptions
+        own: Mapping[str, str] = documents[0].meta.get(DESCRIPTIONS) or {}
+        known = {**choices.few_shot.descriptions, **own}
         asked = asked.described({names[n]: known[n] for n in names if n in known})
     return Group(asked, selection.language, tuple(texts), tuple(targets), form)
 

@@ -52,11 +52,8 @@ class TrainJob:
         given, asked = self.few_shot, self.recipe.experiments
         if given.examples and not asked.few_shot:
             raise UsageError("no prompt would show the examples", "give --set few_shot=0.3")
-        if bool(given.descriptions) != bool(asked.described):
-            raise UsageError(
-                "descriptions of labels need a file and a share of the prompts",
-                "give both --descriptions FILE and --set described=0.3",
-            )
+        if given.descriptions and not asked.described:
+            raise UsageError("no prompt would show the descriptions", "give --set described=0.3")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from typing import Any
 
 from b2ner_cli.core.paths import cache_directory
 from b2ner_cli.datasets import balance, task_configs
+from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.tagging import predict_run
 from b2ner_cli.tagging.answer_cache import FILE_NAME
@@ -52,6 +53,7 @@ def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
     out = job.out
     check(job)
     selections, recorded = _selections(job)
+    _check_descriptions(job, selections)
     names, digest = _label_names(selections, job.label_map), recorded["sha256"] if recorded else ""
     if job.label_map:
         selections = [selection.renamed(each, job.label_map) for each in selections]
@@ -131,6 +133,18 @@ def _selections(
     parts = task_configs.find(config, "train", job.data, job.tasks)
     most = recipe.experiments.random_most
     return selection.draw(job.data, parts, limits, recipe.seed, most), config.record("train")
+
+
+def _check_descriptions(job: TrainJob, selections: Sequence[selection.Selection]) -> None:
+    """Raise UsageError where prompts are to show descriptions and nothing is described."""
+    if not job.recipe.experiments.described or job.few_shot.descriptions:
+        return
+    chosen = (document for each in selections for document in each.documents)
+    if not any(document.meta.get(selection.DESCRIPTIONS) for document in chosen):
+        raise UsageError(
+            "prompts are to show descriptions of labels, and none is given",
+            "give --descriptions FILE, documents with `descriptions`, or --set described=0",
+        )
 
 
 def _label_names(

@@ -24,13 +24,15 @@ from b2ner_cli.prompts import templates
 from b2ner_cli.prompts.rendering import ZERO_SHOT, Form
 
 OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in this very text
+DESCRIPTIONS = "descriptions"  # key of a row: what its labels mean in this very text
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The documents chosen from one data set, and what was left aside and why.
 
-    Of a row they hold no more than training needs: no fields of its own but `other_names`.
+    Of a row they hold no more than training needs: no fields of its own but
+    `other_names` and `descriptions`.
     """
 
     name: str
@@ -104,7 +106,7 @@ def renamed(selection: Selection, label_map: LabelMap) -> Selection:
 
 
 def _read(dataset: b2nerd.DataSet, task: Task) -> list[Document]:
-    return list(task_documents.read_task(dataset, "train", task, keep=(OTHER_NAMES,)))
+    return list(task_documents.read_task(dataset, "train", task, keep=(OTHER_NAMES, DESCRIPTIONS)))
 
 
 def _selection(dataset: b2nerd.DataSet, task: Task, chosen: list[Document], read: int) -> Selection:
