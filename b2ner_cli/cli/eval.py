@@ -145,6 +145,8 @@ def _show_thresholds(
     if found.left_out:
         names = ", ".join(found.left_out)
         console.note(f"left out, with under {LEAST} mentions in gold or found: {names}")
+    if found.doubtful:
+        console.note(f"no better on other documents, cross-validated: {', '.join(found.doubtful)}")
     console.note(
         "Thresholds look better on the documents they were chosen on than on others: expect the "
         "cross-validated F1, chosen on one half of the documents and scored on the other."

@@ -115,6 +115,15 @@ class Thresholds:
             name: each.value for each in self.labels.values() if each.value for name in each.named
         }
 
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Labels with a threshold that is of no use on other documents than it was chosen on."""
+        return tuple(
+            label
+            for label, each in self.labels.items()
+            if each.value and each.cross_validated.f1 <= each.without.f1
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         total = self.total.as_dict()
@@ -122,6 +131,7 @@ class Thresholds:
         return {
             "labels": {label: each.as_dict() for label, each in self.labels.items()},
             "total": total,
+            "doubtful": list(self.doubtful),
             "left_out": {
                 label: {"gold": each.support, "found": each.tp + each.fp}
                 for label, each in self.left_out.items()

@@ -135,6 +135,7 @@ def test_thresholds_are_printed_as_an_option_that_tag_takes(tmp_path, label):
     as_json = json.loads(run(*scored(tmp_path, label), "--json").stdout)
     assert as_json["min_score"] == said
     assert as_json["labels"][label]["f1"] == 1.0
+    assert f"no better on other documents, cross-validated: {label}" in found.stderr
     echoed = subprocess.run(
         ["sh", "-c", f"printf %s {found.stdout.splitlines()[-1].partition(' ')[2]}"],
         capture_output=True, text=True, check=True,

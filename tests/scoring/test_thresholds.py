@@ -82,7 +82,9 @@ def test_a_label_that_is_right_at_any_score_gets_none(tmp_path):
 def test_a_threshold_has_few_digits_and_stands_clear_of_both_scores(tmp_path, low, high, value):
     gold = [[(p, "x") for p in range(5, 10)]]
     found = [[(p, "x", low if p < 5 else high) for p in range(10)]]
-    assert find(tmp_path, gold, found).min_scores == {"x": value}
+    thresholds = find(tmp_path, gold, found)
+    assert thresholds.min_scores == {"x": value}
+    assert thresholds.as_dict()["labels"]["x"]["kept"] == 5
 
 
 def test_labels_with_little_evidence_are_left_out_and_count_in_the_total(tmp_path):
@@ -101,11 +103,13 @@ def test_the_cross_validated_f1_is_of_thresholds_chosen_on_other_documents(tmp_p
         [(p, "x", 0.9 if p < 5 else 0.6) for p in range(10)],
         [(p, "x", 0.5 if p < 5 else 0.3) for p in range(10)],
     ]
-    each = find(tmp_path, gold, found).labels["x"]
+    thresholds = find(tmp_path, gold, found)
+    each = thresholds.labels["x"]
     # From 0.61 on nothing of the second is left; from 0.31 on all of the first, wrong ones too.
     assert each.cross_validated == Counts(5, 5, 5)
     assert each.value == 0.31
     assert each.with_it == Counts(10, 5, 0)
+    assert thresholds.doubtful == ("x",)
 
 
 def test_a_missing_document_is_a_miss_and_the_seed_draws_the_halves(tmp_path):
