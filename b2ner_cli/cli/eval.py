@@ -54,7 +54,7 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, metavar="N", help="Draw documents N times: 95 % intervals of F1.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of these draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of these draws and --thresholds.")] = 0,
     errors: Annotated[
         Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
     ] = None,
