@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from b2ner_cli.core.document import Document, Entity, Mention, Result
     from b2ner_cli.errors import B2nerError
     from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.scoring.agreement import agreement
     from b2ner_cli.tagging.loop import Options
     from b2ner_cli.tagging.settings import Settings
     from b2ner_cli.tagging.tagger import Tagger
@@ -26,6 +27,7 @@ __all__ = [
     "Result",
     "Settings",
     "Tagger",
+    "agreement",
 ]
 __version__ = "0.1.0"
 
@@ -39,6 +41,7 @@ _HOMES = {
     "Result": "core.document",
     "Settings": "tagging.settings",
     "Tagger": "tagging.tagger",
+    "agreement": "scoring.agreement",
 }
 
 

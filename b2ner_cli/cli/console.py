@@ -168,10 +168,11 @@ class Watch(_Live):
         self.task = "NER"
         self.unlocated = self.prompts = self.cached = self.dropped = 0
         self.problems = 0
-        self._began = self._shown = time.monotonic()
+        self._began = self._last = self._shown = time.monotonic()
 
     def result(self, result: Result) -> None:
         """Count a result."""
+        self._last = time.monotonic()
         self.documents += 1
         self.entities += len(result.entities) + len(result.relations) + len(result.events)
         self.task = result.task
@@ -191,8 +192,8 @@ class Watch(_Live):
         show_bad_record(record)
 
     def summary(self) -> str:
-        """What the run came to, in one line."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
+        """What the run came to, in one line; its time is that until the last result."""
+        seconds = max(self._last - self._began, 1e-9)
         said = self.entities + self.unlocated
         parts = [
             f"tagged {self.documents:,} documents ({self.failed:,} failed)",

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2ner_cli.cli import console
+from b2ner_cli.cli import console, prompting
 from b2ner_cli.cli.options import JsonForTable, LabelMapFile, Quiet, Verbose, chosen_label_map
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from b2ner_cli.scoring.run_scores import RunScores
+    from b2ner_cli.scoring.scored_documents import ScoreJob
 
 EXAMPLES = (
     "b2ner eval tagged.jsonl --gold gold.jsonl --errors errors.jsonl\n\n"
+    "b2ner eval tagged.jsonl --gold gold.jsonl --thresholds\n\n"
     "b2ner eval run-23 run-33 run-34 run-42 --metric both --reports reports"
 )
 _BOTH = "both"
@@ -49,7 +54,7 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, metavar="N", help="Draw documents N times: 95 % intervals of F1.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of these draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of these draws and --thresholds.")] = 0,
     errors: Annotated[
         Path | None, typer.Option(help="Write what is wrong in each document to this JSONL.")
     ] = None,
@@ -60,6 +65,11 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Write the reference's tables and audits to this folder."),
     ] = None,
+    thresholds: Annotated[
+        bool,
+        typer.Option("--thresholds", help="Find the --min-score of tag that gives each label its "
+                     "best F1, in place of scores."),
+    ] = False,
     min_f1: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 below this overall F1, 0..1.")
     ] = None,
@@ -88,6 +98,10 @@ def evaluate(
         metrics, gold, Fields(text_field, id_field, gold=gold_field), chosen_label_map(label_map),
         fix_commas, as_task(task) if task else None, errors, bootstrap, seed,
     )  # fmt: skip
+    if thresholds:
+        unused = {"--confusion": confusion, "--reports": reports, "--min-f1": min_f1}
+        _show_thresholds(predictions, job, as_json, [name for name in unused if unused[name]])
+        return
     runs = prediction_folders.find_runs(predictions)
     scores = run_scores.score_runs(runs, job, reports)
     if confusion:
@@ -104,6 +118,44 @@ def evaluate(
     if min_f1 is not None and scores.f1 < min_f1:
         console.finding(f"F1 {scores.f1:.4f} is below --min-f1 {min_f1}")
         raise typer.Exit(1)
+
+
+def _show_thresholds(
+    files: list[Path], job: ScoreJob, as_json: bool, unused: Sequence[str]
+) -> None:
+    """Print the thresholds of one file's labels, and the option that says them."""
+    from b2ner_cli.scoring.tables import threshold_rows
+    from b2ner_cli.scoring.thresholds import LEAST, find_thresholds
+
+    if len(files) > 1:
+        raise UsageError("--thresholds are of one file of predictions", "Name one of them.")
+    if job.metrics != ("strict",) or job.task not in (None, "NER"):
+        raise UsageError("--thresholds are of entities by place", "Leave out --metric and --task.")
+    others = {"--errors": job.errors, "--bootstrap": job.bootstrap, "--fix-commas": job.fix_commas}
+    if unused := [*unused, *(name for name in others if others[name])]:
+        raise UsageError(f"--thresholds has no use for {', '.join(unused)}", "Leave it out.")
+    found = find_thresholds(files[0], job)
+    said = prompting.spelled_min_scores(found.min_scores)
+    if as_json:
+        values = {**found.as_dict(), "min_score": said, "seed": job.seed}
+        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+    else:
+        console.print_table(threshold_rows(found))
+        typer.echo(f"\n--min-score {_quoted(said)}" if said else "\nno label is better with one")
+    if found.left_out:
+        names = ", ".join(found.left_out)
+        console.note(f"left out, with under {LEAST} mentions in gold or found: {names}")
+    if found.doubtful:
+        console.note(f"no better on other documents, cross-validated: {', '.join(found.doubtful)}")
+    console.note(
+        "Thresholds look better on the documents they were chosen on than on others: expect the "
+        "cross-validated F1, chosen on one half of the documents and scored on the other."
+    )
+
+
+def _quoted(said: str) -> str:
+    """A word for the shell: in double quotes, unless something in it means more within them."""
+    return shlex.quote(said) if re.search(r'["$`\\!]', said) else f'"{said}"'
 
 
 def _print_tables(scores: RunScores) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,10 +69,12 @@ def described(found: LabelSet, descriptions: Mapping[str, str], form: Form) -> L
 def min_scores(said: str, labels: LabelSet | None) -> tuple[float, dict[str, float]]:
     """What --min-score says: a score for all labels, 0 unless given, and those of some.
 
-    Raises UsageError for what is no score, and for a label that is not among those asked for.
+    A part with a comma in it stands in double quotes, as in CSV. Raises UsageError for what is no
+    score, and for a label that is not among those asked for.
     """
     least, by_label = 0.0, {}
-    for part in filter(None, map(str.strip, said.split(","))):
+    parts = chain.from_iterable(csv.reader(said.splitlines(), skipinitialspace=True))
+    for part in filter(None, map(str.strip, parts)):
         name, equals, number = (piece.strip() for piece in part.rpartition("="))
         try:
             score = float(number)
@@ -88,3 +93,14 @@ def min_scores(said: str, labels: LabelSet | None) -> tuple[float, dict[str, flo
             )
         by_label[name] = score
     return least, by_label
+
+
+def spelled_min_scores(by_label: Mapping[str, float]) -> str:
+    """What --min-score is told to say these; `min_scores` reads it back."""
+    return ", ".join(_cell(f"{label}={score:g}") for label, score in by_label.items())
+
+
+def _cell(part: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([part])
+    return out.getvalue()

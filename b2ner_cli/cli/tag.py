@@ -35,13 +35,18 @@ from b2ner_cli.errors import UsageError
 if TYPE_CHECKING:
     from b2ner_cli.core.document import BadRecord, Document
     from b2ner_cli.labels.label_set import LabelSet
+    from b2ner_cli.tagging.check import Check
     from b2ner_cli.tagging.loop import Options
     from b2ner_cli.tagging.settings import Settings
 
 EXAMPLES = (
     'b2ner tag docs.jsonl -l "person, movie title" -o tagged.jsonl\n\n'
+    'b2ner tag docs.jsonl -l "person, movie title" -o tagged.jsonl --check\n\n'
     "cat docs.jsonl | b2ner tag - -l @labels.txt | jq .entities"
 )
+
+
+_SAMPLE = 100  # documents asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,16 @@ def tag(
     writing: OutputOptions,
     answering: AnswerOptions,
     strict: Annotated[bool, run_option("--strict", help="Stop at the first bad record.")] = False,
+    check: Annotated[
+        bool,
+        run_option(
+            "--check", help="Ask a sample again in another way, and say how far answers agree."
+        ),
+    ] = False,
+    check_sample: Annotated[
+        int | None,
+        run_option(min=1, metavar="N", help=f"Documents that --check asks again: {_SAMPLE}."),
+    ] = None,
     dry_run: Annotated[
         bool,
         run_option("--dry-run", help="Show the first prompts and their tokens; load no model."),
@@ -131,26 +146,51 @@ def tag(
     from b2ner_cli.tagging import tag_run
 
     console.set_up_logging(quiet, verbose)
+    if check_sample and not check:
+        raise UsageError("--check-sample is of --check", "give --check, too, or leave it out")
+    again = (check_sample or _SAMPLE) if check else 0
     labels, options = _asked(asked, writing, answering)
     settings = answering.settings()
     sources = _sources(inputs)
     _check_output(writing.output, sources)
     documents = _documents(sources, reading, asked.labels_field)
     if dry_run:
-        _preview(documents, settings, labels, options)
+        _preview(documents, settings, labels, options, again)
         return
     job = tag_run.TagJob(
         documents, labels, settings, options, writing.output,
         kind=writing.to or formats.output_format(writing.output), tokens=writing.tokens,
         resume=writing.resume, force=writing.force, strict=strict, cache=answering.answers(),
-        live=_is_live(sources),
+        live=_is_live(sources), check=again,
     )  # fmt: skip
     with console.Watch() as watch:
-        tag_run.tag(job, watch)
+        checked = tag_run.tag(job, watch)
     console.note(watch.summary())
+    if check:
+        _show_check(checked)
     console.detail(describe(options.label_map, labels.names if labels else ()))
     if watch.failed:
         raise typer.Exit(1)
+
+
+def _show_check(found: Check | None) -> None:
+    """Print on stderr how far both answers agree, however quiet all is to be: it was asked for."""
+    from b2ner_cli.scoring.tables import agreement_rows
+
+    if found is None or not found.tagged:
+        console.finding("check: nothing was tagged, so nothing is checked")
+        return
+    console.finding(
+        f"check: {found.asked:,} of the {found.tagged:,} documents that this run tagged were asked "
+        f"again, {found.way}"
+    )
+    if found.alike:
+        console.finding(f"check: {found.alike:,} more would be asked the same, and were not")
+    if found.agreement.labels:
+        console.print_table(agreement_rows(found.agreement), to_stderr=True)
+        console.finding("check: agreement is not F1; `b2ner docs tagging` says what to make of it")
+    else:
+        console.finding("check: no entities in either answer, so nothing to compare")
 
 
 def _asked(
@@ -228,6 +268,7 @@ def _preview(
     settings: Settings,
     labels: LabelSet | None,
     options: Options,
+    checked: int,
 ) -> None:
     """Print the first prompts, under the names that a label map has for labels."""
     from b2ner_cli.tagging.preview import preview
@@ -235,5 +276,5 @@ def _preview(
     if label_map := options.label_map:
         labels = labels and label_map.ask(labels)
         documents = map(label_map.document_labels, documents)
-    for line in preview(documents, settings, labels, options):
+    for line in preview(documents, settings, labels, options, checked=checked):
         typer.echo(line)

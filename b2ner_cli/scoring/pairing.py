@@ -31,11 +31,10 @@ _NAMED = 3
 
 def scored_documents(path: Path, job: ScoreJob) -> Iterator[ScoredDocument]:
     """Yield the documents of a prediction file, or of a directory that has one, with their gold."""
-    gold, named = job.gold, job.fields
     path = _prediction_file(path)
     kind = _kind(path)
     if kind == "answers":
-        if gold or named.gold:
+        if job.gold or job.fields.gold:
             raise UsageError(
                 f"{path} brings its gold answers along",
                 "Leave out --gold and --gold-field for the authors' prediction files.",
@@ -48,20 +47,40 @@ def scored_documents(path: Path, job: ScoreJob) -> Iterator[ScoredDocument]:
             f"{path} has entities, not answers: there are no commas to fix",
             "Leave out --fix-commas; it is for the authors' prediction files.",
         )
-    task = job.task or (_task(path, named) if kind == "jsonl" else "NER")
+    task = job.task or (_task(path, job.fields) if kind == "jsonl" else "NER")
+    data_set = SetName(Path(path.name.removesuffix(".gz")).stem)
+    return records.scored_documents(data_set, _pairs(path, kind, task, job), task, job)
+
+
+def entity_pairs(path: Path, job: ScoreJob) -> Iterator[tuple[Document, Document | None]]:
+    """Yield gold documents with their predictions, of a file that has entities.
+
+    Raises InputError for the authors' files of answers: nothing in them has a score.
+    """
+    path = _prediction_file(path)
+    kind = _kind(path)
+    if kind == "answers":
+        raise InputError(
+            f"{path} holds answers, whose entities have no score",
+            "Score JSONL that `b2ner tag` wrote.",
+        )
+    return _pairs(path, kind, "NER", job)
+
+
+def _pairs(
+    path: Path, kind: str, task: Task, job: ScoreJob
+) -> Iterator[tuple[Document, Document | None]]:
+    """Pair predictions with gold from wherever the job says it is."""
+    gold, named = job.gold, job.fields
     if task != "NER" and "conll" in (kind, gold and _kind(gold)):
         raise UsageError("CoNLL holds entities alone", "Score records of JSONL with this --task.")
-    documents: Iterator[tuple[Document, Document | None]]
     if gold is None:
-        documents = _one_file(path, kind, named, task)
-    elif named.gold:
+        return _one_file(path, kind, named, task)
+    if named.gold:
         raise UsageError("gold comes from --gold or from --gold-field, not from both")
-    elif _kind(gold) == "answers":
+    if _kind(gold) == "answers":
         raise InputError(f"{gold}: a file of predictions, not of gold")
-    else:
-        documents = _two_files(path, gold, named, task)
-    data_set = SetName(Path(path.name.removesuffix(".gz")).stem)
-    return records.scored_documents(data_set, documents, task, job)
+    return _two_files(path, gold, named, task)
 
 
 def named_ids(ids: Sequence[str]) -> str:

@@ -98,6 +98,11 @@ def scored_documents(
             )
 
 
+def entities(document: Document, label_map: LabelMap | None = None) -> Sequence[Entity]:
+    """The entities that a document says, by their places; found by name where none has one."""
+    return _claims(document, "NER", label_map)[()].entities
+
+
 def _side(claims: Claims | None, task: Task, job: ScoreJob) -> Side:
     """What the metrics see; of nothing said, nothing, where an empty answer may be an item."""
     whole = strict_reader(task) is not None

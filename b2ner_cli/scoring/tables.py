@@ -8,10 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 from b2ner_cli.labels.label_map import AS_GIVEN
-from b2ner_cli.scoring.counts import Counts, Metric
+from b2ner_cli.scoring.counts import Counts, Metric, Scores
 from b2ner_cli.scoring.error_classes import CLASSES
 from b2ner_cli.scoring.paper_metric import normalise
 from b2ner_cli.scoring.report import NOTHING, ScoreReport, SetReport
+from b2ner_cli.scoring.thresholds import Thresholds
 
 Row = tuple[str, ...]
 Line = tuple[str, str]  # what it is of, and its name
@@ -85,6 +86,29 @@ def error_rows(reports: Mapping[Metric, ScoreReport]) -> list[Row]:
             name = f"{each.data_set.key} ({metric})" if len(reports) > 1 else each.data_set.key
             counted = (each.errors[kind] for kind in CLASSES)
             rows.append((name, *("" if number is None else str(number) for number in counted)))
+    return rows
+
+
+def agreement_rows(found: Scores) -> list[Row]:
+    """How far two answers agree, label by label: their F1, and how many entities each has alone."""
+    rows: list[Row] = [("label", "agreement", "in both", "first only", "second only")]
+    for name, each in (("all labels", found.total), *found.labels.items()):
+        rows.append((name, _percent(each.f1), *map(str, (each.tp, each.fn, each.fp))))
+    return rows
+
+
+def threshold_rows(found: Thresholds) -> list[Row]:
+    """The threshold of each label, and F1 without it, with it and cross-validated."""
+    rows: list[Row] = [
+        ("label", "threshold", "F1 without", "F1 with", "F1 cross-validated", "precision", "recall",
+         "gold", "found", "kept")
+    ]  # fmt: skip
+    for name, each in (("all labels", found.total), *found.labels.items()):
+        kept, every = each.with_it, each.without
+        scores = (every.f1, kept.f1, each.cross_validated.f1, kept.precision, kept.recall)
+        numbers = (every.support, every.tp + every.fp, kept.tp + kept.fp)
+        value = f"{each.value:g}" if each.named else ""
+        rows.append((name, value, *map(_percent, scores), *map(str, numbers)))
     return rows
 
 

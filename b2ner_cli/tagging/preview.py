@@ -6,6 +6,7 @@ Needs a tokenizer, no weights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from b2ner_cli.core import chunking
 from b2ner_cli.core.document import BadRecord, Document
@@ -17,7 +18,7 @@ from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts import rendering
-from b2ner_cli.tagging import loop
+from b2ner_cli.tagging import check, loop
 from b2ner_cli.tagging.settings import Settings
 
 
@@ -27,10 +28,12 @@ def preview(
     labels: LabelSet | None,
     options: loop.Options,
     most: int = 3,
+    checked: int = 0,
 ) -> Iterator[str]:
     """The first prompts, chunk by chunk, and their token counts, from the tokenizer alone.
 
-    Examples are shown all: how many fit is known once the model is.
+    Examples are shown all: how many fit is known once the model is. `checked` is how many
+    documents are asked again afterwards, which is said.
     """
     if options.form.task in ABOUT_EVENTS:
         raise UsageError("prompts of one event each are not shown", "leave out --dry-run")
@@ -42,6 +45,9 @@ def preview(
     tokenizer = load_tokenizer(source)
     budget = options.chunk_tokens or int(chunk_tokens(source.adapter).value)
     whole = options.sentence_tokens or sentence_tokens(source.adapter)
+    if checked:
+        known = replace(options, chunk_tokens=budget, sentence_tokens=whole)
+        yield f"# --check: then up to {checked:,} documents again, {check.in_words(known)}"
     shown = 0
     for item in loop.with_labels(documents, labels):
         if isinstance(item, BadRecord):

@@ -6,17 +6,18 @@ What can be refused is refused before a model is loaded. Knows nothing of termin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from b2ner_cli import formats
 from b2ner_cli.core.document import BadRecord, Document, Entity
 from b2ner_cli.core.tasks import ABOUT_EVENTS, Task
-from b2ner_cli.errors import InputError, OutputError, UsageError
+from b2ner_cli.errors import NOTICE, InputError, OutputError, UsageError
 from b2ner_cli.formats import jsonl
 from b2ner_cli.formats.conll import Tokens
 from b2ner_cli.labels.label_set import LabelSet
-from b2ner_cli.tagging import loop, runs
+from b2ner_cli.tagging import check, loop, runs
 from b2ner_cli.tagging.asked_events import with_events
 from b2ner_cli.tagging.settings import Settings
 
@@ -25,7 +26,10 @@ _IDS = 100_000  # explicit ids remembered to warn of repeats
 
 @dataclass(frozen=True, slots=True)
 class TagJob:
-    """What `tag` was asked to do; `cache` None is to do without."""
+    """What `tag` was asked to do; `cache` None is to do without.
+
+    Of `check` documents it is asked again how far to trust the answers; 0 asks once.
+    """
 
     documents: Iterable[Document | BadRecord]
     labels: LabelSet | None
@@ -39,47 +43,71 @@ class TagJob:
     strict: bool
     cache: Path | None
     live: bool
+    check: int = 0
 
 
-def tag(job: TagJob, ledger: runs.Ledger) -> None:
-    """Tag a job's documents into its output.
+def tag(job: TagJob, ledger: runs.Ledger) -> check.Check | None:
+    """Tag a job's documents into its output; give what came of asking again, where it was.
 
     Raises B2nerError when the run cannot go on; what is written stays and can be resumed.
     """
+    _check_task(job)
+
+    def dropped(entity: Entity) -> None:
+        ledger.dropped += 1
+
+    header, encode = formats.writer(job.kind, tokens=_tokens(job.tokens), on_dropped=dropped)
+    sample = check.Sample(job.check)
+    with ExitStack() as loaded:
+        with runs.open_output(
+            job.output, resume=job.resume, force=job.force, format=job.kind, header=header
+        ) as output:
+            if output.complete:
+                return None
+            tagger = loaded.enter_context(
+                runs.load(job.settings, job.labels, job.options, job.cache, output)
+            )
+            cut = loop.CutRun(output.done) if job.resume else None
+            for item in loop.tag(
+                _documents(job, output), tagger.engine, job.labels, tagger.options, tagger.cache,
+                cut=cut, live=job.live,
+            ):  # fmt: skip
+                if not isinstance(item, BadRecord):
+                    output.write(encode(item))
+                    ledger.result(item)
+                    if job.check:
+                        sample.add(item)
+                elif job.strict:
+                    raise InputError(f"{item.origin}: {item.message}", item.hint)
+                else:
+                    ledger.bad_record(item)
+        # The output is whole by now, whatever becomes of the second answers.
+        if not job.check:
+            return None
+        runs.log.log(NOTICE, "asking %d documents again", len(sample.results))
+        return check.ask_again(tagger, sample)
+
+
+def _check_task(job: TagJob) -> None:
     task = job.options.form.task
     if task != "NER" and job.kind != "jsonl":
         raise UsageError(
             f"{job.kind} holds entities alone, not what task {task.lower()} finds",
             "write JSONL: --to jsonl",
         )
+    if task != "NER" and job.check:
+        raise UsageError(
+            f"--check compares entities, not what task {task.lower()} finds", "leave it out"
+        )
 
-    def dropped(entity: Entity) -> None:
-        ledger.dropped += 1
 
-    header, encode = formats.writer(job.kind, tokens=_tokens(job.tokens), on_dropped=dropped)
-    with runs.open_output(
-        job.output, resume=job.resume, force=job.force, format=job.kind, header=header
-    ) as output:
-        if output.complete:
-            return
-        documents = loop.with_labels(_watch_ids(job.documents), job.labels)
-        if task in ABOUT_EVENTS:
-            documents = with_events(documents, job.options)
-        if output.done:
-            documents = _check_resumed(documents, output, task)
-        cut = loop.CutRun(output.done) if job.resume else None
-        with runs.load(job.settings, job.labels, job.options, job.cache, output) as tagger:
-            for item in loop.tag(
-                documents, tagger.engine, job.labels, tagger.options, tagger.cache,
-                cut=cut, live=job.live,
-            ):  # fmt: skip
-                if not isinstance(item, BadRecord):
-                    output.write(encode(item))
-                    ledger.result(item)
-                elif job.strict:
-                    raise InputError(f"{item.origin}: {item.message}", item.hint)
-                else:
-                    ledger.bad_record(item)
+def _documents(job: TagJob, output: formats.Output) -> Iterator[Document | BadRecord]:
+    """A job's documents with what is asked about each, from the first one in an output on."""
+    task = job.options.form.task
+    documents = loop.with_labels(_watch_ids(job.documents), job.labels)
+    if task in ABOUT_EVENTS:
+        documents = with_events(documents, job.options)
+    return _check_resumed(documents, output, task) if output.done else documents
 
 
 def _check_resumed(

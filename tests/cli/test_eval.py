@@ -1,10 +1,13 @@
 import json
+import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from b2ner_cli.cli.app import app
+from b2ner_cli.cli.prompting import min_scores
 from b2ner_cli.errors import B2nerError
 from b2ner_cli.formats.predictions import FILE_NAME, PredictionRecord, encode
 
@@ -103,3 +106,61 @@ def test_a_note_says_what_is_left_out(tmp_path):
     (tmp_path / "run/eval-1").mkdir()
     assert "left out: eval-1" in run(tmp_path / "run").stderr
     assert run(tmp_path / "run", "--quiet").stderr == ""
+
+
+# --thresholds -------------------------------------------------------------------------------------
+
+
+def scored(tmp_path, label, scores=True):
+    """Predictions whose lower half of scores is wrong, and their gold."""
+    text = " ".join("abcdefghij")
+    spans = [{"start": 2 * n, "end": 2 * n + 1, "label": label} for n in range(10)]
+    found = [span | {"score": 0.5 + 0.04 * n} for n, span in enumerate(spans)] if scores else spans
+    for name, entities in (("tagged", found), ("gold", spans[5:])):
+        record = {"id": "1", "text": text, "entities": entities}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+    return tmp_path / "tagged.jsonl", "--gold", tmp_path / "gold.jsonl", "--thresholds"
+
+
+@pytest.mark.parametrize("label", ["person", "city, town", "a=b", 'say "$HOME"', "it's `date`"])
+def test_thresholds_are_printed_as_an_option_that_tag_takes(tmp_path, label):
+    found = run(*scored(tmp_path, label))
+    assert found.exit_code == 0, found.output
+    option, said = shlex.split(found.stdout.splitlines()[-1])
+    assert option == "--min-score"
+    assert min_scores(said, None) == (0.0, {label: 0.67})
+    assert "66.67" in found.stdout
+    assert "100.00" in found.stdout
+    assert "cross-validated F1" in found.stderr
+    as_json = json.loads(run(*scored(tmp_path, label), "--json").stdout)
+    assert as_json["min_score"] == said
+    assert as_json["labels"][label]["f1"] == 1.0
+    assert f"no better on other documents, cross-validated: {label}" in found.stderr
+    echoed = subprocess.run(
+        ["sh", "-c", f"printf %s {found.stdout.splitlines()[-1].partition(' ')[2]}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert echoed.stdout == said
+
+
+def test_thresholds_need_scores_and_one_file_of_entities(tmp_path, out):
+    assert "no score" in run(*scored(tmp_path, "x", scores=False)).exception.message
+    assert "no score" in run(out, "--thresholds").exception.message
+    arguments = scored(tmp_path, "x")
+    for more, message in (
+        ([out], "one file"),
+        (["--metric", "both"], "by place"),
+        (["--task", "re"], "by place"),
+        (["--min-f1", "0.5"], "no use for --min-f1"),
+        (["--bootstrap", 5], "no use for --bootstrap"),
+    ):
+        assert message in run(*arguments, *more).exception.message
+
+
+def test_thresholds_say_what_they_leave_out(tmp_path):
+    tagged, _, gold, _ = scored(tmp_path, "x")
+    gold.write_text(gold.read_text().replace('"x"', '"y"', 3))
+    found = run(tagged, "--gold", gold, "--thresholds")
+    assert "no label is better with one" in found.stdout
+    assert "left out, with under 5 mentions in gold or found: y, x" in found.stderr
+    assert run(tagged, "--gold", gold, "--thresholds", "--quiet").stderr == ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from b2ner_cli.cli.prompting import min_scores
+from b2ner_cli.cli.prompting import min_scores, spelled_min_scores
 from b2ner_cli.core.document import Document
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_set import LabelSet
@@ -19,6 +19,8 @@ LABELS = LabelSet(("person", "city"))
         ("0.8", (0.8, {})),
         ("person=0.8, city = 0.95", (0.0, {"person": 0.8, "city": 0.95})),
         ("0.5,person=1", (0.5, {"person": 1.0})),
+        ('0.5, "person=1"', (0.5, {"person": 1.0})),
+        ("person=0.8\ncity=0.9\n", (0.0, {"person": 0.8, "city": 0.9})),
     ],
 )
 def test_what_is_said(said, expected):
@@ -56,3 +58,11 @@ def test_labels_without_a_document_set_are_not_checked():
 def test_what_is_kept(options, labels):
     (result,) = tag([Document("1", "Person1 in City2")], ScriptedEngine(), LABELS, options)
     assert [e.label for e in result.entities] == labels
+
+
+@pytest.mark.parametrize(
+    "label", ["person", "movie title", "city, town", "a=b", "x=0.5, y", 'the "best", one', "人，名"]
+)
+def test_what_is_spelled_is_read_back(label):
+    said = {label: 0.00012, "other": 0.95}
+    assert min_scores(spelled_min_scores(said), None) == (0.0, said)

@@ -27,3 +27,13 @@ def test_prompts_are_those_of_chunks_as_the_model_reads_them(tiny_llama):
 
 def test_three_prompts_are_enough(tiny_llama):
     assert len(shown("One sings. " * 9, tiny_llama, chunk_tokens=12)) == 9
+
+
+def test_a_check_is_announced(tiny_llama):
+    options = Options(chunk_tokens=26, sentence_tokens=99)
+    documents = [Document("1", "Ann sang.")]
+    first, *_ = preview(documents, Settings(str(tiny_llama)), LABELS, options, checked=100)
+    assert first == (
+        "# --check: then up to 100 documents again, "
+        "labels in reverse order, chunks of 52 tokens in place of 26"
+    )
