@@ -144,7 +144,7 @@ def alike(rows: Iterable[tuple[str, dict]]) -> Iterator[tuple[str, str]]:
 def rows_of(path: Path) -> Iterator[tuple[str, dict]]:
     """The rows of a marked file, of a train.json, or of all data sets in a folder."""
     if path.is_dir():
-        for each in sorted(path.glob("**/train.json")):
+        for each in sorted([*path.glob("**/train.json"), *path.glob("**/dev.json")]):
             yield from rows_of(each)
     elif path.suffix == ".json":
         rows = json.loads(path.read_text("utf-8"))
@@ -153,17 +153,25 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict]]:
         yield from ((place, {**row, "marked": True}) for place, row in marked(path))
 
 
-def add(folder: Path, rows: list[dict]) -> None:
-    """Put rows behind those of a data set, one a line, and its new labels behind the others."""
+def add(folder: Path, rows: list[dict], dev: int) -> None:
+    """Put rows behind those of a data set, one a line, and its new labels behind the others.
+
+    Every row with a number that `dev` divides goes into the dev split; 0: none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    split, listed = folder / "train.json", folder / "labels.json"
-    kept = json.loads(split.read_text("utf-8")) if split.exists() else []
+    listed = folder / "labels.json"
     labels = json.loads(listed.read_text("utf-8")) if listed.exists() else []
-    kept += [{key: value for key, value in row.items() if key != "marked"} for row in rows]
     labels = list(dict.fromkeys([*labels, *sorted({n for row in rows for n in row["labels"]})]))
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in kept)
-    split.write_text(f"[\n{lines}\n]\n", "utf-8")
     listed.write_text(json.dumps(labels, ensure_ascii=False) + "\n", "utf-8")
+    bare = [{key: value for key, value in row.items() if key != "marked"} for row in rows]
+    held = [dev > 0 and number % dev == 0 for number in range(len(bare))]
+    for split, wanted in (("train", False), ("dev", True)):
+        path = folder / f"{split}.json"
+        kept = json.loads(path.read_text("utf-8")) if path.exists() else []
+        kept += [row for row, is_dev in zip(bare, held, strict=True) if is_dev == wanted]
+        if kept:
+            lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in kept)
+            path.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
 def main() -> None:
@@ -173,6 +181,7 @@ def main() -> None:
         command = commands.add_parser(name)
         if name == "add":
             command.add_argument("set", metavar="NER_en/NAME")
+            command.add_argument("--dev", type=int, default=0, metavar="N", help="one in N")
         command.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
     found = [item for path in given.files for item in rows_of(path)]
@@ -188,7 +197,7 @@ def main() -> None:
     names = {name for row in good for name in row["labels"]}
     print(f"{len(good)} of {len(found)} documents are good, with {len(names)} labels")
     if given.command == "add":
-        add(WRITTEN / given.set, good)
+        add(WRITTEN / given.set, good, given.dev)
     elif len(good) < len(found):
         sys.exit(1)
 
