@@ -56,6 +56,14 @@ class LabelOptions:
         ),
     ] = None
     label_map: LabelMapFile = None
+    improve_labels: Annotated[
+        bool,
+        labels_option(
+            "--improve-labels",
+            help="Ask labels such as PER, movie_title or persn under better names; answers keep "
+            "yours.",
+        ),
+    ] = False
     lang: Annotated[
         str,
         labels_option(help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
@@ -136,6 +144,10 @@ def tag(
     sources = _sources(inputs)
     _check_output(writing.output, sources)
     documents = _documents(sources, reading, asked.labels_field)
+    doubting = answering.adapter in (None, "none")
+    prompting.say_names(labels.names if labels else (), options, doubting=doubting)
+    if asked.labels_field and doubting:
+        documents = prompting.with_doubts(documents, options)
     if dry_run:
         _preview(documents, settings, labels, options)
         return
@@ -148,7 +160,8 @@ def tag(
     with console.Watch() as watch:
         tag_run.tag(job, watch)
     console.note(watch.summary())
-    console.detail(describe(options.label_map, labels.names if labels else ()))
+    if options.label_map or not options.improve_labels:  # which has said so already
+        console.detail(describe(options.label_map, labels.names if labels else ()))
     if watch.failed:
         raise typer.Exit(1)
 
@@ -173,6 +186,7 @@ def _asked(
     options = Options(
         asked.lang, writing.all_occurrences, least, answering.chunk_tokens, label_map=label_map,
         form=form, descriptions=described, roles=roles, min_scores=by_label,
+        improve_labels=asked.improve_labels,
     )  # fmt: skip
     return labels, options
 
@@ -229,11 +243,8 @@ def _preview(
     labels: LabelSet | None,
     options: Options,
 ) -> None:
-    """Print the first prompts, under the names that a label map has for labels."""
+    """Print the first prompts, under the names that labels are asked by."""
     from b2ner_cli.tagging.preview import preview
 
-    if label_map := options.label_map:
-        labels = labels and label_map.ask(labels)
-        documents = map(label_map.document_labels, documents)
     for line in preview(documents, settings, labels, options):
         typer.echo(line)
