@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,14 @@ from b2ner_cli.cli import console
 from b2ner_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from b2ner_cli.core.document import BadRecord, Document
     from b2ner_cli.labels.label_set import LabelSet
     from b2ner_cli.prompts.rendering import Form
+    from b2ner_cli.tagging.planning import Options
 
 Roles = Mapping[str, tuple[str, ...]]
+_MOST_DOUBTS = 4  # lines about the labels of a run
+_OF_DOCUMENTS = 3  # about those that its documents bring along
 
 
 def labels(
@@ -37,6 +41,49 @@ def labels(
     if not field:
         raise UsageError("no labels given", 'say what to look for: --labels "person, location"')
     return None, {}
+
+
+def say_names(labels: Sequence[str], options: Options, *, doubting: bool) -> None:
+    """Say which labels are asked under better names, and which others most likely cost entities.
+
+    Without `doubting` not the latter: an adapter of the user's own knows the labels it learned.
+    """
+    from b2ner_cli.labels.better_names import describe
+
+    if options.improve_labels and (said := describe(labels, options.language, options.label_map)):
+        console.note(said)
+    lines = _doubts(labels, options) if doubting else []
+    for line in lines[:_MOST_DOUBTS]:
+        console.note(line)
+    if len(lines) > _MOST_DOUBTS:
+        console.note(f"and {len(lines) - _MOST_DOUBTS} more: b2ner labels check shows them all")
+    if lines and not options.improve_labels:
+        console.note("--improve-labels asks under better names and answers under yours")
+
+
+def with_doubts(
+    documents: Iterable[Document | BadRecord], options: Options
+) -> Iterator[Document | BadRecord]:
+    """The documents; the first doubts about labels that they bring along are told on the way."""
+    told: set[str] = set()
+    before: tuple[str, ...] = ()
+    for document in documents:
+        names = getattr(document, "labels", None) or ()
+        if names != before and len(told) < _OF_DOCUMENTS:
+            before = names
+            for line in _doubts(names, options):
+                if line not in told and len(told) < _OF_DOCUMENTS:
+                    told.add(line)
+                    console.note(line)
+        yield document
+
+
+def _doubts(labels: Sequence[str], options: Options) -> list[str]:
+    from b2ner_cli.labels.better_names import doubts
+
+    if options.form.task != "NER":
+        return []
+    return list(doubts(labels, options.renaming(labels, "en")))
 
 
 def form(

@@ -61,6 +61,14 @@ class LabelOptions:
         ),
     ] = None
     label_map: LabelMapFile = None
+    improve_labels: Annotated[
+        bool | None,
+        labels_option(
+            "--improve-labels/--labels-as-given",
+            help="Ask labels such as PER, movie_title or persn under better names; answers keep "
+            "yours. Default for mini.",
+        ),
+    ] = None
     lang: Annotated[
         str,
         labels_option(help="Language of the prompt: auto, en, zh, de, nl, es. auto: by script."),
@@ -154,6 +162,10 @@ def tag(
     sources = _sources(inputs)
     _check_output(writing.output, sources)
     documents = _documents(sources, reading, asked.labels_field)
+    doubting = answering.adapter in (None, "none")
+    prompting.say_names(labels.names if labels else (), options, doubting=doubting)
+    if asked.labels_field and doubting:
+        documents = prompting.with_doubts(documents, options)
     if dry_run:
         _preview(documents, settings, labels, options, again)
         return
@@ -168,7 +180,8 @@ def tag(
     console.note(watch.summary())
     if check:
         _show_check(checked)
-    console.detail(describe(options.label_map, labels.names if labels else ()))
+    if options.label_map or not options.improve_labels:  # which has said so already
+        console.detail(describe(options.label_map, labels.names if labels else ()))
     if watch.failed:
         raise typer.Exit(1)
 
@@ -213,8 +226,22 @@ def _asked(
     options = Options(
         asked.lang, writing.all_occurrences, least, answering.chunk_tokens, label_map=label_map,
         form=form, descriptions=described, roles=roles, min_scores=by_label,
+        improve_labels=_improves(asked, answering),
     )  # fmt: skip
     return labels, options
+
+
+def _improves(asked: LabelOptions, answering: AnswerOptions) -> bool:
+    """Whether labels are asked under better names: as was said, else where it was measured to
+    help, for the adapter that comes along. One of the user's own knows the labels it learned.
+    """
+    from b2ner_cli.core.tasks import as_task
+    from b2ner_cli.models.embedded import DEFAULT, EMBEDDED
+
+    if asked.improve_labels is not None:
+        return asked.improve_labels
+    shipped = answering.adapter is None and (answering.model or DEFAULT) in EMBEDDED
+    return shipped and as_task(asked.task or "ner") == "NER"
 
 
 def _sources(inputs: Iterable[str] | None) -> list[str]:
@@ -270,11 +297,8 @@ def _preview(
     options: Options,
     checked: int,
 ) -> None:
-    """Print the first prompts, under the names that a label map has for labels."""
+    """Print the first prompts, under the names that labels are asked by."""
     from b2ner_cli.tagging.preview import preview
 
-    if label_map := options.label_map:
-        labels = labels and label_map.ask(labels)
-        documents = map(label_map.document_labels, documents)
     for line in preview(documents, settings, labels, options, checked=checked):
         typer.echo(line)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from b2ner_cli.core.document import BadRecord, Document, Entity, Mention
+from b2ner_cli.core.document import Document, Entity, Mention
 from b2ner_cli.errors import InputError, UsageError, did_you_mean
 from b2ner_cli.labels.label_set import LabelSet, fold
 from b2ner_cli.labels.reading import read_text
@@ -105,15 +105,6 @@ class LabelMap:
     def _annotations(self, each: Iterable[_Annotation]) -> Iterator[_Annotation]:
         kept = (one for one in each if one.label not in self.dropped)
         return (one._replace(label=self.asked(one.label)) for one in kept)
-
-    def document_labels(self, item: Document | BadRecord) -> Document | BadRecord:
-        """A document that asks for its own labels under their other names; annotations stay."""
-        if isinstance(item, BadRecord) or not item.labels:
-            return item
-        try:
-            return item._replace(labels=self.ask(LabelSet(item.labels)).names)
-        except UsageError as error:
-            return BadRecord(item.origin, error.message, error.hint)
 
     def unused(self, labels: Iterable[str]) -> str:
         """Say which listed labels are none of these, with near ones; "" if all are."""

@@ -18,6 +18,7 @@ from typing import Literal
 
 from b2ner_cli.core.language import detect_language
 from b2ner_cli.errors import UsageError
+from b2ner_cli.labels.better_names import is_english, meant_by
 from b2ner_cli.labels.label_set import LabelSet, fold
 from b2ner_cli.labels.taxonomy import TaxonomyLabel, entries, find, singular
 
@@ -156,7 +157,8 @@ def _spelling(label: str) -> LabelFinding | None:
         return LabelFinding(label, "note", "spelling", said, label.lower())
     bare = " ".join(_SNAKE.sub(" ", label.replace("->", "\0")).replace("\0", "->").split())
     words = " ".join(w if w.isupper() else w.lower() for w in bare.split(" "))
-    if words == label or (bare == label and detect_language(label) == "zh"):
+    foreign = not all(is_english(word.lower()) for word in bare.split(" "))
+    if words == label or (bare == label and (foreign or detect_language(label) == "zh")):
         return None
     what = "words joined by signs" if bare != label else "capitals"
     return LabelFinding(label, "warning", "spelling", f"{what}: labels are lower-case words", words)
@@ -184,7 +186,7 @@ def _plural(label: str) -> LabelFinding | None:
         return None
     *before, last = _SNAKE.sub(" ", label).lower().split(" ")
     one = singular(last)
-    if one == last:
+    if one == last or not is_english(one):
         return None
     singular_label = " ".join((*before, one))
     return LabelFinding(
@@ -199,7 +201,7 @@ def _ambiguous(label: str) -> LabelFinding | None:
     if instead:
         severity: Severity = "note" if label in _known() else "warning"
         return LabelFinding(label, severity, "ambiguous", "can mean different things", instead)
-    meant = _source_names().get(label, ())
+    meant = _like(label, _source_names().get(label, ()))
     if len(meant) > 1 and label not in _known():
         said = f"data sets call {len(meant)} different things so"
         return LabelFinding(label, "warning", "ambiguous", said, " or ".join(meant[:4]))
@@ -209,15 +211,14 @@ def _ambiguous(label: str) -> LabelFinding | None:
 def _better_known(label: str) -> LabelFinding | None:
     if label in _known() or _CODE.fullmatch(label) or label.casefold() in _AMBIGUOUS:
         return None
-    known = _other_names().get(fold(label), ())
+    known = _like(label, _other_names().get(fold(label), ()))
     if len(known) == 1:
         return LabelFinding(label, "note", "better known", "has a better-known name", known[0])
     if known:
         said = f"may be any of {len(known)} labels"
         return LabelFinding(label, "note", "better known", said, " or ".join(known[:4]))
-    near = difflib.get_close_matches(fold(label), _spelled(), n=1, cutoff=0.9)
-    if near and len(label) > 4:
-        return LabelFinding(label, "note", "better known", "a spelling of", _spelled()[near[0]])
+    if meant := meant_by(fold(label)):
+        return LabelFinding(label, "note", "better known", "a spelling of", meant)
     return None
 
 
@@ -335,6 +336,18 @@ def _meanings(label: str) -> frozenset[str]:
     return frozenset(named_so if certain else ())
 
 
+def _like(label: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that are in the label's language, as far as that can be told."""
+    languages = {name: {e.language for e in find(name, entries())} for name in names}
+    if any("en" in each for each in languages.values()) or is_english(fold(label)):
+        return tuple(name for name in names if "en" in languages[name])
+    if detect_language(label) == "zh":
+        return tuple(name for name in names if "zh" in languages[name])
+    # German nouns begin with a capital, and words that do not are no German.
+    alike = (name for name in names if name[:1].isupper() == label[:1].isupper())
+    return tuple(name for name in alike if "zh" not in languages[name])
+
+
 # What the taxonomy knows --------------------------------------------------------------------------
 
 
@@ -362,8 +375,3 @@ def _inverted(pairs: Iterator[tuple[str, TaxonomyLabel]]) -> Mapping[str, tuple[
         name: tuple(sorted(found, key=lambda label: -len(found[label].data_sets)))
         for name, found in labels.items()
     }
-
-
-@functools.cache
-def _spelled() -> Mapping[str, str]:
-    return {fold(entry.label): entry.label for entry in reversed(entries())}

@@ -9,7 +9,7 @@ how it counts tokens.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from b2ner_cli.core import chunking
@@ -21,6 +21,7 @@ from b2ner_cli.core.model_text import ModelText, model_text
 from b2ner_cli.core.tasks import ABOUT_EVENTS
 from b2ner_cli.core.text import no_surrogates
 from b2ner_cli.errors import NOTICE, UsageError
+from b2ner_cli.labels.better_names import improving
 from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.labels.label_set import LabelSet, group_labels
 from b2ner_cli.prompts import rendering
@@ -42,11 +43,12 @@ class Options:
     much text one prompt holds, in whole sentences; a longer sentence stays whole up to
     `sentence_tokens`. None leaves both to what is known of the model. Entities under `min_score`
     are dropped, or under what `min_scores` has for their label. Labels are asked under the names
-    that `label_map` gives them; results have their own. Of the examples in `form` a prompt shows
-    as many as leave room for text, never the very text that it asks about. `descriptions` go with
-    the labels that documents bring along; `roles` are the labels of an event's arguments, by its
-    type. `calibration` turns what the model says of its own sureness into scores; None leaves it to
-    the adapter, and scores are the tokens' mean probability where that has none.
+    that `label_map` gives them, with `improve_labels` all others under better ones where one is
+    sure; results have their own. Of the examples in `form` a prompt shows as many as leave room for
+    text, never the very text that it asks about. `descriptions` go with the labels that documents
+    bring along; `roles` are the labels of an event's arguments, by its type. `calibration` turns
+    what the model says of its own sureness into scores; None leaves it to the adapter, and scores
+    are the tokens' mean probability where that has none.
     """
 
     language: str = "auto"
@@ -60,6 +62,7 @@ class Options:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     min_scores: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    improve_labels: bool = False
 
     def __post_init__(self) -> None:
         if self.language != "auto":
@@ -69,6 +72,17 @@ class Options:
         for score in (self.min_score, *self.min_scores.values()):
             if not 0 <= score <= 1:
                 raise UsageError(f"a score is between 0 and 1, not {score}")
+        if self.improve_labels and self.form.task != "NER":
+            raise UsageError(
+                f"better names are known for entities, not for task {self.form.task.lower()}",
+                "leave out --improve-labels, or give names with --label-map",
+            )
+
+    def renaming(self, labels: Iterable[str], language: Language) -> LabelMap | None:
+        """The names that a set of labels is asked under in a prompt of that language."""
+        if not self.improve_labels:
+            return self.label_map
+        return improving(labels, language, self.label_map)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +211,10 @@ class Planner:
         known = self._groups.get(asked)
         if known is None:
             labels, given = self._label_set(names), dict[str, str]()
-            if renaming := self.options.label_map:
+            if renaming := self.options.renaming(labels.names, language):
                 labels, given = renaming.ask(labels), renaming.back(labels.names)
+                shown = tuple(each.renamed(renaming.names) for each in form.examples)
+                form = replace(form, examples=shown) if shown else form
             least = min(self._sentence_tokens, max(1, self._engine.context // 4))
             if self._engine.context - self._engine.max_answer < least:
                 raise UsageError(
@@ -226,9 +242,6 @@ class Planner:
             form = replace(form, examples=alike)
         if not form.examples:
             return form
-        if renaming := self.options.label_map:
-            asked = tuple(each.renamed(renaming.names) for each in form.examples)
-            form = replace(form, examples=asked)
         kept: list[Example] = []
         shown = [rendering.example(each, labels, language, form) for each in form.examples]
         first = replace(form, examples=form.examples[:1])

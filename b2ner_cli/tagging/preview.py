@@ -57,7 +57,11 @@ def preview(
         for start, end in chunking.split(text, tokenizer.count, budget, whole):
             if shown == most:
                 return
-            prompt = _prompt(item, text, text[start:end], labels, options)
+            try:
+                prompt = _prompt(item, text, text[start:end], labels, options)
+            except UsageError as error:  # labels of its own that cannot be asked together
+                yield f"# {item.origin}: {error.message}"
+                break
             shared = tokenizer.count(prompt.prefix) + len(tokenizer.bos)
             own = tokenizer.count(prompt.own)
             counts = f"{shared} shared + {own} own tokens, answer up to {settings.max_answer}"
@@ -78,4 +82,7 @@ def _prompt(
     given = options.language
     spoken = detect_language(text) if given == "auto" else as_language(given)
     form = options.form.without(document.text).without(chunk)
+    if renaming := options.renaming(asked.names, spoken):
+        asked = renaming.ask(asked)
+        form = replace(form, examples=tuple(e.renamed(renaming.names) for e in form.examples))
     return rendering.render(asked, chunk, spoken, form)

@@ -17,6 +17,7 @@ from typing import Protocol
 from b2ner_cli import formats
 from b2ner_cli.core.document import BadRecord, Result
 from b2ner_cli.errors import NOTICE
+from b2ner_cli.labels.better_names import by_language
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.tagging.answer_cache import Cache
 from b2ner_cli.tagging.planning import Options
@@ -78,7 +79,10 @@ def _asked(labels: LabelSet | None, tagger: Tagger) -> dict[str, str]:
     options = dataclasses.asdict(dataclasses.replace(tagger.options, label_map=None))
     renaming = tagger.options.label_map
     options["label_map"] = dict(renaming.names) if renaming else None
-    for name in ("form", "descriptions", "roles", "min_scores", "calibration"):
+    if tagger.options.improve_labels:
+        given = labels.names if labels else ()
+        options["improve_labels"] = by_language(given, tagger.options.language, renaming)
+    for name in ("form", "descriptions", "roles", "min_scores", "calibration", "improve_labels"):
         if getattr(tagger.options, name) == getattr(Options(), name):
             del options[name]  # said only where it was asked for
     return {

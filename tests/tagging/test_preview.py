@@ -1,7 +1,9 @@
 """`--dry-run` shows the prompts that a run would ask, chunk by chunk, and no more than three."""
 
-from b2ner_cli.core.document import Document
+from b2ner_cli.core.document import Document, Mention
+from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.labels.label_set import LabelSet
+from b2ner_cli.prompts.rendering import Example, Form
 from b2ner_cli.tagging.loop import Options
 from b2ner_cli.tagging.preview import preview
 from b2ner_cli.tagging.settings import Settings
@@ -37,3 +39,14 @@ def test_a_check_is_announced(tiny_llama):
         "# --check: then up to 100 documents again, "
         "labels in reverse order, chunks of 52 tokens in place of 26"
     )
+
+
+def test_labels_examples_and_descriptions_have_the_names_that_are_asked(tiny_llama):
+    shown = Example("Ann sang.", mentions=(Mention("PER", "Ann"),))
+    options = Options(
+        label_map=LabelMap({"PER": "human", "LOC": "human"}), form=Form("NER", (shown,))
+    )
+    documents = [Document("1", "Bo sang.", labels=each) for each in (("PER",), ("PER", "LOC"))]
+    _, prompt, _, refused = preview(documents, Settings(str(tiny_llama)), None, options)
+    assert "Label Set: human" in prompt and "human: Ann" in prompt
+    assert "would both be asked as 'human'" in refused
