@@ -43,14 +43,14 @@ def labels(
     return None, {}
 
 
-def say_names(labels: Sequence[str], options: Options, *, doubting: bool) -> None:
-    """Say which labels are asked under better names, and which others most likely cost entities.
+def say_names(labels: Sequence[str], options: Options, *, doubting: bool) -> bool:
+    """Say which labels are asked under better names, and which others most likely cost entities;
+    give whether any is.
 
     Without `doubting` not the latter: an adapter of the user's own knows the labels it learned.
     """
-    from b2ner_cli.labels.better_names import describe
-
-    if options.improve_labels and (said := describe(labels, options.language, options.label_map)):
+    improved = _improved(labels, options)
+    for said in improved:
         console.note(said)
     lines = _doubts(labels, options) if doubting else []
     for line in lines[:_MOST_DOUBTS]:
@@ -59,23 +59,34 @@ def say_names(labels: Sequence[str], options: Options, *, doubting: bool) -> Non
         console.note(f"and {len(lines) - _MOST_DOUBTS} more: b2ner labels check shows them all")
     if lines and not options.improve_labels:
         console.note("--improve-labels asks under better names and answers under yours")
+    return bool(improved)
 
 
 def with_doubts(
     documents: Iterable[Document | BadRecord], options: Options
 ) -> Iterator[Document | BadRecord]:
-    """The documents; the first doubts about labels that they bring along are told on the way."""
+    """The documents; of the labels that they bring along the first better names and doubts are told
+    on the way.
+    """
     told: set[str] = set()
     before: tuple[str, ...] = ()
     for document in documents:
         names = getattr(document, "labels", None) or ()
         if names != before and len(told) < _OF_DOCUMENTS:
             before = names
-            for line in _doubts(names, options):
+            for line in (*_improved(names, options), *_doubts(names, options)):
                 if line not in told and len(told) < _OF_DOCUMENTS:
                     told.add(line)
                     console.note(line)
         yield document
+
+
+def _improved(labels: Sequence[str], options: Options) -> list[str]:
+    """The line that says which labels are asked under better names; none where none is."""
+    from b2ner_cli.labels.better_names import describe
+
+    said = options.improve_labels and describe(labels, options.language, options.label_map)
+    return [said] if said else []
 
 
 def _doubts(labels: Sequence[str], options: Options) -> list[str]:

@@ -163,7 +163,7 @@ def tag(
     _check_output(writing.output, sources)
     documents = _documents(sources, reading, asked.labels_field)
     doubting = answering.adapter in (None, "none")
-    prompting.say_names(labels.names if labels else (), options, doubting=doubting)
+    improved = prompting.say_names(labels.names if labels else (), options, doubting=doubting)
     if asked.labels_field and doubting:
         documents = prompting.with_doubts(documents, options)
     if dry_run:
@@ -180,7 +180,7 @@ def tag(
     console.note(watch.summary())
     if check:
         _show_check(checked)
-    if options.label_map or not options.improve_labels:  # which has said so already
+    if options.label_map or not improved:  # which has said so already
         console.detail(describe(options.label_map, labels.names if labels else ()))
     if watch.failed:
         raise typer.Exit(1)
