@@ -200,7 +200,7 @@ class _Tally:
         self.longest = max(self.longest, *(row.longest for row in rows))
 
 
-def begun(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: str) -> Run:
+def begun(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: str) -> UnderWay:
     """All that is trained, where it was left if the run is resumed."""
     recipe = setup.recipe
     parts = prepared(setup.model, recipe, setup.device, setup.from_adapter)
@@ -212,11 +212,11 @@ def begun(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: st
         start, tally = _resumed(setup.out, parts, notes)
     # what memory held before it was killed, or what the recipe asks for
     tally.at_once = min(filter(None, (tally.at_once, recipe.micro_batch_rows)), default=0)
-    return Run(selections, setup, hooks, parts, notes, tally, start)
+    return UnderWay(selections, setup, hooks, parts, notes, tally, start)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class UnderWay:
     """What a run trains, with what, and what it notes of itself; the first process writes it."""
 
     selections: Sequence[Selection]
