@@ -283,7 +283,7 @@ _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 
 FINE_TUNE = "fine-tune"  # what a stage that starts from an adapter is trained by
 
-# `fine-tune`: chosen by tests/bench/bench_finetune.py.
+# `fine-tune`: chosen by tests/bench/bench_finetune.py; twice its rate forgets much elsewhere.
 # The first two stages of the shipped adapter (its run.json has all): prefixes of eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
 # other documents under varied labels.
@@ -292,7 +292,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     FINE_TUNE: {
         "learning_rate": 3e-4,
         "warmup": 0.1,
-        "epochs": 3.0,
+        "epochs": 2.0,
         "min_steps": 40,
         "replay": 1.0,
         "length_bucket_window": 0,
