@@ -283,7 +283,8 @@ _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 
 FINE_TUNE = "fine-tune"  # what a stage that starts from an adapter is trained by
 
-# `fine-tune`: chosen by tests/bench/bench_finetune.py; twice its rate forgets much elsewhere.
+# `fine-tune`: chosen by tests/bench/bench_finetune.py; twice the rate at half the
+# replay forgot much elsewhere.
 # The first two stages of the shipped adapter (its run.json has all): prefixes of eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
 # other documents under varied labels.
