@@ -17,7 +17,6 @@ from b2ner_cli.cli.options import (
     LabelMapFile,
     Model,
     Quiet,
-    SetsPath,
     TaskFile,
     Verbose,
     chosen_data,
@@ -28,21 +27,29 @@ from b2ner_cli.errors import UsageError
 if TYPE_CHECKING:
     from b2ner_cli.training.job import TrainJob
 
-EXAMPLES = "b2ner train --data B2NERD -m mini -o run --set epochs=2 --heldout heldout"
+EXAMPLES = "b2ner train --data mine.jsonl -m mini -o run"
 
 
 def train(
-    data: SetsPath,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Annotated documents: a file (.jsonl, .conll, .csv ...), or data sets in B2NERD "
+            "layout, a folder or zip."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     collection: Collection = None,
     model: Model = None,
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Settings to start from: default, paper-7b, paper-20b, paper-crosslingual, "
-            "paper-supervised, mini or mini-varied."
+            show_default=False,
+            help="Settings to start from: fine-tune (from an adapter, the default there), default "
+            "(from the bare model), paper-7b, paper-20b, paper-crosslingual, paper-supervised, "
+            "mini or mini-varied.",
         ),
-    ] = "default",
+    ] = None,
     exact_reference: Annotated[
         bool,
         typer.Option(
@@ -83,8 +90,23 @@ def train(
     ] = None,
     label_map: LabelMapFile = None,
     from_adapter: Annotated[
-        Path | None, typer.Option(help="Start from this adapter, with a schedule of its own.")
+        str | None,
+        typer.Option(
+            metavar="DIR|mini",
+            show_default=False,
+            help="Start from this adapter; mini: the one shipped with it, the default for mini.",
+        ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start from the bare model.")
+    ] = False,
+    lang: Annotated[
+        str, typer.Option(help="Language that documents of a file are asked in; auto: by script.")
+    ] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show documents, steps, time and memory; write nothing."),
+    ] = False,
     heldout: Annotated[
         Path | None, typer.Option(help="Data sets to score the adapter on at the end.")
     ] = None,
@@ -110,7 +132,9 @@ def train(
     """Fine-tune a LoRA adapter on annotated data; write it with a card and a run.json."""
     from b2ner_cli.core.tasks import as_task
     from b2ner_cli.datasets.task_configs import for_training
+    from b2ner_cli.models.embedded import DEFAULT
     from b2ner_cli.training import run
+    from b2ner_cli.training import start as starting
     from b2ner_cli.training.evaluation import EvalData
     from b2ner_cli.training.groups import FewShot
     from b2ner_cli.training.job import Before, TrainJob
@@ -120,23 +144,39 @@ def train(
     console.set_up_logging(quiet, verbose)
     run.keep_freed_memory()
     before = Before.read(config)
+    model = model or before.model or DEFAULT
+    start = starting.choose(
+        starting.Asked(model, from_adapter, from_scratch, recipe, before.start),
+        output if resume else None,
+    )
     asked = [as_task(name) for name in task or before.tasks]
     if examples and len(asked) > 1:
         raise UsageError("--examples are of one task", "leave them out, or name one --task")
     form, described = prompting.form(asked[0] if asked else None, examples, descriptions)
+    chosen = recipe or start.recipe
+    lora = starting.lora_settings(start.adapter)
     job = TrainJob(
         chosen_data(data, collection), output,
-        read_recipe(recipe, config, set_ or [], exact_reference), model or before.model or "mini",
-        only=only or before.only, config=for_training(tasks, config), from_adapter=from_adapter,
+        read_recipe(chosen, config, set_ or [], exact_reference, lora),
+        model,
+        only=only or before.only, config=for_training(tasks, config), from_adapter=start.adapter,
         heldout=heldout, checkpoint_every=checkpoint_every, resume=resume, force=force,
         device=device, label_map=chosen_label_map(label_map),
         few_shot=FewShot(form.examples, described), tasks=asked, tensorboard=tensorboard,
+        language=lang,
         evaluation=EvalData(eval_data, eval_split, eval_limit) if eval_data else None,
     )  # fmt: skip
-    given = {"--from-adapter": from_adapter, "--label-map": label_map}
+    given = {"--from-adapter": from_adapter or from_scratch, "--label-map": label_map}
     for option, said in before.again.items():
         if not given.get(option, examples or descriptions):
             console.warn(f"the run of {config} had {option} ({said}): give it to repeat that run")
+    console.note(f"{start.line(model)}; recipe {chosen if config is None else config}")
+    if dry_run:
+        from b2ner_cli.training.dry_run import preview
+
+        for line in preview(job).lines():
+            console.note(line)
+        return
     if seeds is not None:
         _train_seeds(job, seeds)
         return

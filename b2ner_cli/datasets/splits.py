@@ -151,7 +151,7 @@ def find_splits(source: DataSource, on_problem: Report | None = None) -> list[Sp
     if source.format is not None and source.format not in READABLE:
         raise UsageError(f"no format {source.format!r}", f"formats to read: {', '.join(READABLE)}")
     path = source.path
-    if path.is_file() and not _is_archive(path):
+    if path.is_file() and not is_archive(path):
         return [_single(source, on_problem)]
     try:
         sets = b2nerd.datasets(path, source.collection, on_problem)
@@ -167,7 +167,8 @@ def find_splits(source: DataSource, on_problem: Report | None = None) -> list[Sp
     ]
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, by its name or its first bytes."""
     with path.open("rb") as stream:
         return path.suffix.lower() == ".zip" or stream.read(4) == b"PK\x03\x04"
 

@@ -74,6 +74,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
         f"steps {record['final_loss']:.3f}, b2ner {record['b2ner']}, torch {record['torch']}, "
         f"transformers {record['transformers']}.",
         "",
+        *_replayed(stages),
         *(_label_map(names) if (names := record.get("label_names", {})).get("renamed") else ()),
         *(_task_config(chosen, stages) if (chosen := record.get("tasks")) else ()),
         *(("## What to expect", "", about, "") if (about := record.get("about")) else ()),
@@ -150,6 +151,16 @@ def _settings(record: dict[str, Any], stages: list[dict[str, Any]]) -> list[str]
         values = (str(recipe.get(name, "")) for recipe in recipes)
         lines.append(f"| {name} | {' | '.join(values)} |")
     return lines
+
+
+def _replayed(stages: list[dict[str, Any]]) -> list[str]:
+    if not (count := sum(stage.get("replayed", 0) for stage in stages)):
+        return []
+    return [
+        f"{count:,} of these documents were replayed, so that less is forgotten: documents that "
+        "b2ner brings along (written for it, CC0-1.0).",
+        "",
+    ]
 
 
 def _label_map(names: dict[str, Any]) -> list[str]:

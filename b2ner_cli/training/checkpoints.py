@@ -69,6 +69,12 @@ def _step(checkpoint: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
+def notes(checkpoint: Path) -> dict[str, str]:
+    """What a checkpoint says of its run."""
+    with safe_open(checkpoint / "state.safetensors", framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def load_latest(
     out: Path, network: Any, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, str]]:

@@ -40,6 +40,7 @@ class Group:
     texts: tuple[str, ...]
     targets: tuple[tuple[Mention, ...], ...] = field(repr=False)
     form: Form = ZERO_SHOT
+    replayed: bool = False
 
 
 def by_labels(selection: Selection) -> list[list[Document]]:

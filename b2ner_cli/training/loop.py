@@ -14,7 +14,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,13 +24,14 @@ import torch
 from b2ner_cli.errors import B2nerError, UsageError
 from b2ner_cli.models.released import RELEASED
 from b2ner_cli.models.tokenizer import Tokenizer
-from b2ner_cli.training import checkpoints
+from b2ner_cli.training import checkpoints, groups, replay
 from b2ner_cli.training.groups import NO_EXAMPLES, FewShot, PromptChoices
 from b2ner_cli.training.packing import Bundle, PackedRow, Schedule, pack
 from b2ner_cli.training.prepare import Prepared, aside, prepared, unchanged_process
 from b2ner_cli.training.recipes import Recipe, decisive
 from b2ner_cli.training.selection import Selection
-from b2ner_cli.training.step import Step, gradients
+from b2ner_cli.training.start import name_of
+from b2ner_cli.training.step import Step, gradients, loss
 
 T = TypeVar("T")
 
@@ -50,7 +52,9 @@ class TrainingProgress:
 class Trained:
     """What a finished run did: selections, steps, documents trained on and left out as too long.
 
-    `longest` is the tokens of the longest document's own part of the prompt.
+    `longest` is the tokens of the longest document's own part of the prompt; `replayed` of the
+    documents were replayed. `new_loss` is the loss of the selections' first documents before the
+    first step and after the last one, NaN where none fit.
     """
 
     selections: Sequence[Selection]
@@ -61,6 +65,8 @@ class Trained:
     loss: float
     seconds: float
     processes: int = 1
+    replayed: int = 0
+    new_loss: tuple[float, float] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class Hooks:
 
 
 _NO_HOOKS = Hooks()
+_MEASURED = 64  # documents whose loss is compared before and after
 
 
 def train(
@@ -114,12 +121,14 @@ def train(
 
 def _train(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: str) -> Trained:
     recipe = setup.recipe
-    run = _begun(selections, setup, hooks, tasks)
-    schedule = Schedule(selections, recipe, PromptChoices.of(recipe, setup.few_shot))
+    run = begun(selections, setup, hooks, tasks)
+    schedule = scheduled(selections, setup)
     ends = schedule.epoch_ends
     if run.first:
         hooks.ready(run.start)
     run.wait()
+    if not run.start:
+        run.tally.new_loss = run.loss_on_new()
     began = time.monotonic() - run.tally.seconds
     packed = (
         (step, bundles, [pack(bundle, run.tokenizer, recipe.max_tokens) for bundle in bundles])
@@ -139,17 +148,24 @@ def _train(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: s
         if not step.rows:
             continue
         rate = recipe.learning_rate * warm_cosine(number, schedule.steps, recipe.warmup)
-        loss = run.take(step, rate)
+        mean = run.take(step, rate)
         run.tally.seconds = time.monotonic() - began
         if run.first:
             done = (run.tally.documents, run.tally.seconds, rate)
-            hooks.report(TrainingProgress(number + 1, schedule.steps, loss, *done))
+            hooks.report(TrainingProgress(number + 1, schedule.steps, mean, *done))
             if (number + 1) % setup.checkpoint_every == 0:
                 run.keep(number + 1)
     if run.first:
         run.save_adapter(setup.out / "adapter")
     run.have_evaluated(schedule.steps)
-    return run.trained(schedule.steps)
+    return replace(run.trained(schedule.steps), new_loss=(run.tally.new_loss, run.loss_on_new()))
+
+
+def scheduled(selections: Sequence[Selection], setup: Setup) -> Schedule:
+    """What is trained on, step by step: the selections, and what the recipe replays."""
+    recipe = setup.recipe
+    choices = PromptChoices.of(recipe, setup.few_shot)
+    return Schedule(selections, recipe, choices, replay.selections() if recipe.replay else ())
 
 
 def ahead(made: Iterator[T]) -> Iterator[T]:
@@ -169,32 +185,38 @@ class _Tally:
     too_long: int = 0
     longest: int = 0
     losses: list[float] = field(default_factory=list)
+    replayed: int = 0
+    new_loss: float = math.nan  # before the first step
     seconds: float = 0.0
     at_once: int = 0  # rows that memory holds, 0 for all of a step
 
     def see(self, bundles: Sequence[Bundle], rows: Sequence[PackedRow]) -> None:
         fitting = sum(row.documents for row in rows)
         self.documents += fitting
+        self.replayed += sum(
+            row.documents for bundle, row in zip(bundles, rows, strict=True) if bundle[0].replayed
+        )
         self.too_long += sum(len(g.texts) for bundle in bundles for g in bundle) - fitting
         self.longest = max(self.longest, *(row.longest for row in rows))
 
 
-def _begun(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: str) -> _Run:
+def begun(selections: Sequence[Selection], setup: Setup, hooks: Hooks, tasks: str) -> UnderWay:
     """All that is trained, where it was left if the run is resumed."""
     recipe = setup.recipe
     parts = prepared(setup.model, recipe, setup.device, setup.from_adapter)
     settings = json.dumps(recipe.flat(), sort_keys=True)
     notes = {"recipe": settings, "tasks": tasks, "shown": setup.few_shot.digest}
+    notes["start"] = name_of(setup.from_adapter)
     start, tally = 0, _Tally()
     if setup.resume:
         start, tally = _resumed(setup.out, parts, notes)
     # what memory held before it was killed, or what the recipe asks for
     tally.at_once = min(filter(None, (tally.at_once, recipe.micro_batch_rows)), default=0)
-    return _Run(selections, setup, hooks, parts, notes, tally, start)
+    return UnderWay(selections, setup, hooks, parts, notes, tally, start)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class UnderWay:
     """What a run trains, with what, and what it notes of itself; the first process writes it."""
 
     selections: Sequence[Selection]
@@ -222,12 +244,21 @@ class _Run:
         tally, module, accelerator = self.tally, self.parts.module, self.parts.accelerator
         for group in self.parts.optimizer.param_groups:
             group["lr"] = rate
-        loss, tally.at_once = gradients(module, accelerator, step, tally.at_once)
+        mean, tally.at_once = gradients(module, accelerator, step, tally.at_once)
         norm = accelerator.clip_grad_norm_(module.parameters(), self.setup.recipe.clip)
-        tally.losses = [*tally.losses[-49:], loss]
-        _check_finite(step.number + 1, self.setup.out, loss=loss, gradient=float(norm))
+        tally.losses = [*tally.losses[-49:], mean]
+        _check_finite(step.number + 1, self.setup.out, loss=mean, gradient=float(norm))
         self.parts.optimizer.step()
-        return loss
+        return mean
+
+    def loss_on_new(self) -> float:
+        """The loss of the first documents that are trained on, asked in one way at all times."""
+        recipe, module = self.setup.recipe, self.parts.module
+        choices = PromptChoices(recipe.max_labels, dropout=0.0)
+        asked = groups.bundles(self.selections, recipe.group, choices, "loss")
+        some = islice(asked, max(1, _MEASURED // recipe.group))
+        rows = [pack(bundle, self.tokenizer, recipe.max_tokens) for bundle in some]
+        return loss(module, self.parts.accelerator, [row for row in rows if row.targets])
 
     def keep(self, step: int) -> None:
         """Write a checkpoint."""
@@ -259,7 +290,7 @@ class _Run:
         return Trained(
             self.selections, steps, tally.documents, tally.too_long, tally.longest,
             sum(tally.losses) / len(tally.losses) if tally.losses else math.nan,
-            tally.seconds, self.parts.accelerator.num_processes,
+            tally.seconds, self.parts.accelerator.num_processes, tally.replayed,
         )  # fmt: skip
 
 

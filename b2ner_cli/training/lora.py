@@ -106,7 +106,7 @@ def _start_from(adapted: Any, config: Any, recipe: Recipe, adapter: Path) -> Non
         if rank != recipe.rank:
             raise ModelError(
                 f"adapter {adapter} has rank {rank}, the recipe {recipe.rank}",
-                f"train with --set rank={rank}",
+                f"train with --set rank={rank}, or from the bare model: --from-scratch",
             )
         name = f"base_model.model.{update.module}"
         state[f"{name}.lora_A.weight"] = update.a.float()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -26,11 +27,14 @@ from b2ner_cli.prompts import rendering
 from b2ner_cli.training import attention as training_attention
 from b2ner_cli.training import groups
 from b2ner_cli.training.attention import Layout, Segment, segments_of
+from b2ner_cli.training.augmentation import Augmentation
 from b2ner_cli.training.groups import Group, PromptChoices
 from b2ner_cli.training.recipes import Recipe
 from b2ner_cli.training.selection import Selection
 
 Bundle = tuple[Group, ...]
+
+_REPLAYED = Augmentation(subset=0.3, rename=0.3)  # as the shipped adapter met these documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +118,36 @@ class Schedule:
     """Which groups make which step, the same for the same seed, so that any step can be resumed.
 
     Groups of like length stand in one step, and label lists are drawn anew for each epoch, as the
-    recipe says.
+    recipe says. `replayed` are gone through beside the others, each epoch where the last one ended.
     """
 
     selections: Sequence[Selection]
     recipe: Recipe
     choices: PromptChoices
+    replayed: Sequence[Selection] = ()
 
     @property
     def steps(self) -> int:
-        return max(1, round(self._steps_per_epoch() * self.recipe.epochs))
+        return max(1, self._asked_steps(), self.recipe.min_steps)
 
     @property
     def epoch_ends(self) -> frozenset[int]:
-        """The steps after which an epoch is done, the last one whatever it ends."""
-        per_epoch = self._steps_per_epoch()
-        return frozenset(range(per_epoch, self.steps, per_epoch)) | {self.steps}
+        """The steps after which an epoch is done, the last one whatever it ends.
+
+        Where `min_steps` makes many of few epochs, steps as if there were no more than `epochs`.
+        """
+        span = self._steps_per_epoch()
+        if self.steps > self._asked_steps():
+            span = -(-self.steps // max(1, round(self.recipe.epochs)))
+        return frozenset(range(span, self.steps, span)) | {self.steps}
 
     @property
-    def documents(self) -> int:
-        return round(sum(len(each.documents) for each in self.selections) * self.recipe.epochs)
+    def epochs(self) -> float:
+        """How often each document is trained on, replayed ones aside."""
+        return self.steps / self._steps_per_epoch()
+
+    def _asked_steps(self) -> int:
+        return round(self._steps_per_epoch() * self.recipe.epochs)
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, list[Bundle]]]:
         """Yield (step, its bundles, a row each) from step `start` on."""
@@ -148,8 +162,9 @@ class Schedule:
         recipe, asked = self.recipe, self.recipe.experiments
         draw = f"{recipe.seed}/{epoch if asked.resample_each_epoch else 0}"
         bundles = list(groups.bundles(self.selections, recipe.group, self.choices, draw))
+        bundles += self._replay(epoch)
         rng = random.Random(f"order/{recipe.seed}/{epoch}")
-        if not asked.resample_each_epoch:
+        if self.replayed or not asked.resample_each_epoch:
             rng.shuffle(bundles)
         size, window = recipe.batch // recipe.group, asked.length_bucket_window
         batches = []
@@ -163,8 +178,32 @@ class Schedule:
             batches += steps
         return batches
 
+    def _replay(self, epoch: int) -> Iterator[Bundle]:
+        """The bundles that an epoch replays."""
+        size = self._replayed_per_epoch()
+        if not size:
+            return
+        choices = replace(self.choices, augmentation=_REPLAYED, few_shot=groups.NO_EXAMPLES)
+        lap = sum(groups.count_bundles(each, self.recipe.group) for each in self.replayed)
+        begin, skipped = divmod(epoch * size, lap)
+        drawn = (
+            bundle
+            for turn in count(begin)
+            for bundle in groups.bundles(
+                self.replayed, self.recipe.group, choices, f"replay/{self.recipe.seed}/{turn}"
+            )
+        )
+        for bundle in islice(drawn, skipped, skipped + size):
+            yield tuple(replace(group, replayed=True) for group in bundle)
+
+    def _replayed_per_epoch(self) -> int:
+        return round(self._bundles() * self.recipe.replay) if self.replayed else 0
+
+    def _bundles(self) -> int:
+        return sum(groups.count_bundles(each, self.recipe.group) for each in self.selections)
+
     def _steps_per_epoch(self) -> int:
-        bundles = sum(groups.count_bundles(each, self.recipe.group) for each in self.selections)
+        bundles = self._bundles() + self._replayed_per_epoch()
         return -(-bundles // (self.recipe.batch // self.recipe.group))
 
 

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from b2ner_cli.datasets.task_configs import RANDOM_MOST
@@ -116,6 +117,15 @@ class Recipe:
         1.0, "longest gradient of a step; a longer one is scaled down", "above 0"
     )
     epochs: float = _setting(1.0, "how often each document is trained on", "above 0")
+    min_steps: int = _setting(
+        0, "steps at least: few documents are trained on more often than `epochs` says", "0 or more"
+    )
+    replay: float = _setting(
+        0.0,
+        "documents of earlier training, which the package brings along, for each new one: "
+        "what was known is forgotten less",
+        "0 or more",
+    )
     batch: int = _setting(16, "documents a step, a multiple of `group`", "at least 1")
     group: int = _setting(
         4,
@@ -271,11 +281,29 @@ _EXACT: dict[str, Any] = {
 _ON_A_CARD = {"paper-crosslingual": 4}
 _SUPERVISED = 10_000  # documents a set, by the authors' answer to a question
 
+FINE_TUNE = "fine-tune"  # what a stage that starts from an adapter is trained by
+
+# `fine-tune`: chosen by tests/bench/bench_finetune.py; twice the rate at half the
+# replay forgot much elsewhere.
 # The first two stages of the shipped adapter (its run.json has all): prefixes of eight documents,
 # texts of a sentence or two, the lower third of the layers left as they are; then, on top of that,
 # other documents under varied labels.
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    FINE_TUNE: {
+        "learning_rate": 3e-4,
+        "warmup": 0.1,
+        "epochs": 2.0,
+        "min_steps": 40,
+        "replay": 1.0,
+        "length_bucket_window": 0,
+        "per_set": RANDOM_MOST,
+        "per_label": RANDOM_MOST,
+        "empty": 1.0,
+        "max_labels": 60,
+        "max_tokens": 1500,
+        "max_chars": 4000,
+    },
     "paper-7b": _PAPER,
     "paper-20b": _PAPER | {"micro_batch": 4},
     "paper-crosslingual": _PAPER | {"epochs": 6.0},
@@ -311,16 +339,22 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def read_recipe(
-    name: str, config: Path | None, settings: Sequence[str], exact: bool = False
+    name: str,
+    config: Path | None,
+    settings: Sequence[str],
+    exact: bool = False,
+    lora: Mapping[str, Any] = MappingProxyType({}),
 ) -> Recipe:
     """Build a recipe: a named one, then a TOML file or run.json, then ``key=value`` settings.
 
-    With `exact`, one of the paper's trains as the reference does wherever it can, but for what
-    the settings say.
+    `lora` are the settings of an adapter that `fine-tune` starts from. With `exact`, one of the
+    paper's trains as the reference does wherever it can, but for what the settings say.
     """
     if name not in RECIPES:
         raise UsageError(f"no recipe {name!r}", f"choose from {', '.join(RECIPES)}")
     chosen = dict(RECIPES[name])
+    if name == FINE_TUNE:
+        chosen |= lora
     if config is not None:
         chosen |= renamed(_read_config(config))
     if exact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from b2ner_cli.training.groups import NO_EXAMPLES
 from b2ner_cli.training.job import TrainJob
 from b2ner_cli.training.loop import Trained
 from b2ner_cli.training.recipes import decisive
+from b2ner_cli.training.start import name_of
 
 
 def describe(
@@ -23,26 +25,27 @@ def describe(
     import torch
     import transformers
 
+    before = _record_of(job.from_adapter) if job.from_adapter else None
     return {
         "b2ner": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "model": job.model,
-        "from_adapter": job.from_adapter.name if job.from_adapter else None,
-        "stage_before": _record_of(job.from_adapter) if job.from_adapter else None,
+        "from_adapter": name_of(job.from_adapter) or None,
+        "stage_before": before,
         "only": list(job.only),
         **({"task": list(job.tasks)} if job.tasks else {}),
         **({"shown": job.few_shot.digest} if job.few_shot != NO_EXAMPLES else {}),
         **({"tasks": recorded} if recorded else {}),
         "recipe": job.recipe.flat(),
-        "longest_document_tokens": trained.longest,
-        # it scored higher so on the held-out sets' dev splits
-        "constrain": job.model == embedded.DEFAULT,
+        **_for_tagging(job, trained, before or {}),
         "processes": trained.processes,
         "steps": trained.steps,
         "documents": trained.documents,
+        **({"replayed": trained.replayed} if job.recipe.replay else {}),
         "left_out_as_too_long": trained.too_long,
         "final_loss": trained.loss,
+        **_losses(trained),
         "seconds": round(trained.seconds),
         "data": {
             each.name: {
@@ -58,10 +61,33 @@ def describe(
     }
 
 
+def _for_tagging(job: TrainJob, trained: Trained, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What `tag` goes by. Of the stage before holds what a stage of few documents takes nothing
+    from: how long texts may be, and how answers are better.
+
+    What was measured of scores and confidence is of other weights and does not hold.
+    """
+    # it scored higher so on the held-out sets' dev splits
+    constrain = before.get("constrain", job.model == embedded.DEFAULT)
+    longest = before.get("longest_document_tokens")
+    most = max(trained.longest, longest if isinstance(longest, int) else 0)
+    said = {"longest_document_tokens": most, "constrain": constrain}
+    return said | {key: before[key] for key in ("chunk_tokens",) if key in before}
+
+
+def _losses(trained: Trained) -> dict[str, Any]:
+    """The loss on new documents before and after, where it is known."""
+    before, after = trained.new_loss
+    if not math.isfinite(before) or not math.isfinite(after):
+        return {}
+    return {"new_loss": {"before": before, "after": after}}
+
+
 def is_of(record: Mapping[str, Any], job: TrainJob) -> bool:
-    """Whether a run.json is of a job's recipe and model."""
+    """Whether a run.json is of a job's recipe, model and start."""
     same = decisive(record["recipe"]) == decisive(job.recipe.flat())
-    return same and bool(record["model"] == job.model)
+    begun = (record.get("from_adapter") or "") == name_of(job.from_adapter)
+    return same and begun and bool(record["model"] == job.model)
 
 
 def write(out: Path, record: dict[str, Any]) -> None:

@@ -52,20 +52,17 @@ def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
     """
     out = job.out
     check(job)
-    selections, recorded = _selections(job)
-    _check_descriptions(job, selections)
-    names, digest = _label_names(selections, job.label_map), recorded["sha256"] if recorded else ""
+    read, recorded = _chosen(job)
+    _check_descriptions(job, read)
+    names, digest = _label_names(read, job.label_map), recorded["sha256"] if recorded else ""
     if job.label_map:
-        selections = [selection.renamed(each, job.label_map) for each in selections]
         digest += f" labels {json.dumps(dict(job.label_map.names), sort_keys=True)}"
-    setup = Setup(
-        job.model, out, job.recipe, job.from_adapter, job.resume, job.device,
-        job.checkpoint_every, job.few_shot,
-    )  # fmt: skip
+    selections = _renamed(read, job.label_map)
     hooks = _hooks(job, show, lambda trained: run_record.describe(job, trained, names, recorded))
-    trained = train(selections, setup, hooks, tasks=digest)
+    trained = train(selections, setup(job), hooks, tasks=digest)
     if not is_first():
         return
+    _warn_if_worse(job, trained)
     record = run_record.describe(job, trained, names, recorded)
     if job.evaluation is not None:
         record["evaluated"] = training_eval.by_step(job.evaluation, read_log(out))
@@ -77,6 +74,26 @@ def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
         run_record.write(out, record)
     for path in (out / "card.md", out / "adapter" / "README.md"):
         run_folder.write_text(path, card(record, read_sources(job.data)))
+
+
+def setup(job: TrainJob) -> Setup:
+    """What is trained, how and where."""
+    return Setup(
+        job.model, job.out, job.recipe, job.from_adapter, job.resume, job.device,
+        job.checkpoint_every, job.few_shot,
+    )  # fmt: skip
+
+
+def _warn_if_worse(job: TrainJob, trained: Trained) -> None:
+    """Say that training did harm, where its own documents show it."""
+    before, after = trained.new_loss
+    if after > before:
+        log.warning(
+            "the loss on the documents that were trained on rose from %.3f to %.3f: the adapter in "
+            "%s is worse than what it started from; lower the learning rate (--set "
+            "learning_rate=%.1g), or train on more documents",
+            before, after, job.out / "adapter", job.recipe.learning_rate / 4,
+        )  # fmt: skip
 
 
 def check(job: TrainJob) -> None:
@@ -121,12 +138,25 @@ def _hooks(job: TrainJob, show: Show, describe: Callable[[Trained], dict[str, An
     return Hooks(ready, report, evaluate if job.evaluation else None)
 
 
-def _selections(
+def selected(job: TrainJob) -> list[selection.Selection]:
+    """The documents to train on, under the names that their labels are trained under."""
+    return _renamed(_chosen(job)[0], job.label_map)
+
+
+def _renamed(
+    read: list[selection.Selection], label_map: LabelMap | None
+) -> list[selection.Selection]:
+    return [selection.renamed(each, label_map) for each in read] if label_map else read
+
+
+def _chosen(
     job: TrainJob,
 ) -> tuple[list[selection.Selection], dict[str, Any] | None]:
     """The documents to train on, and what run.json keeps of the task config that chose them."""
     recipe = job.recipe
     limits = balance.Limits(recipe.per_set, recipe.per_label, recipe.empty, recipe.max_chars)
+    if job.is_file:
+        return selection.from_file(job.data, limits, recipe.seed, job.language), None
     if job.config is None:
         return selection.choose(job.data, limits, recipe.seed, job.only, job.tasks), None
     config = job.config.only("train", job.only)

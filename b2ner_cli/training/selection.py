@@ -6,15 +6,16 @@ Reads data sets; knows nothing of prompts and models.
 from __future__ import annotations
 
 import difflib
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from b2ner_cli.core.document import Document
-from b2ner_cli.core.language import Language, as_language
+from b2ner_cli.core.document import BadRecord, Document
+from b2ner_cli.core.language import Language, as_language, detect_language
 from b2ner_cli.core.tasks import Task
-from b2ner_cli.datasets import b2nerd, task_documents
+from b2ner_cli.datasets import b2nerd, splits, task_documents
 from b2ner_cli.datasets.balance import Limits, balanced
 from b2ner_cli.datasets.task_configs import Part
 from b2ner_cli.errors import DataError, UsageError
@@ -22,6 +23,8 @@ from b2ner_cli.labels.label_map import LabelMap
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts import templates
 from b2ner_cli.prompts.rendering import ZERO_SHOT, Form
+
+log = logging.getLogger("b2ner")
 
 OTHER_NAMES = "other_names"  # key of a row: other names that fit its labels in this very text
 DESCRIPTIONS = "descriptions"  # key of a row: what its labels mean in this very text
@@ -69,6 +72,56 @@ def choose(
             chosen = _balanced(documents, limits, random.Random(f"{seed}/{key}"))
             selections.append(_selection(dataset, task, chosen, len(documents)))
     return _checked(selections, root, tasks)
+
+
+def from_file(path: Path, limits: Limits, seed: int, language: str = "auto") -> list[Selection]:
+    """Choose training documents from a file that is one data set: a selection a language.
+
+    A document is asked for its own labels where it names some, else for those of a labels.json
+    beside the file or for all that the file has. `language` "auto" goes by each text's script.
+    Raises DataError naming file and row for unusable data, UsageError for an unknown format.
+    """
+    if splits.by_suffix(path) is None:
+        known = ", ".join(splits.SUFFIXES)
+        raise UsageError(f"{path}: of which format?", f"use a suffix of {known}")
+    (split,) = splits.find_splits(splits.DataSource(path))
+    documents = [_checked_row(item) for item in split.documents(_refuse)]
+    labels = split.dataset.labels or tuple(
+        dict.fromkeys(mention.label for d in documents for mention in d.mentions or ())
+    )
+    if not labels:
+        raise DataError(f"{path}: no entities to learn in its {len(documents)} documents")
+    found: dict[Language, list[Document]] = {}
+    for document in documents:
+        spoken = detect_language(document.text) if language == "auto" else as_language(language)
+        found.setdefault(spoken, []).append(document)
+    selections = []
+    for spoken, read in found.items():
+        dataset = replace(split.dataset, task=f"NER_{spoken}", language=spoken, labels=labels)
+        chosen = _balanced(read, limits, random.Random(f"{seed}/{dataset.key}"))
+        if passed := sum(not _fits(document, limits) for document in read):
+            told = "%s: %d of %d documents are blank or longer than max_chars=%d and left out"
+            log.warning(told, path, passed, len(read), limits.max_chars)
+        selections.append(_selection(dataset, "NER", chosen, len(read)))
+    return _checked(selections, path)
+
+
+def _checked_row(item: Document | BadRecord) -> Document:
+    """A row as training needs it. Raises DataError for one that cannot be trusted."""
+    if isinstance(item, BadRecord):
+        raise DataError(f"{item.origin}: {item.message}", item.hint)
+    for mention in item.mentions or ():
+        if item.labels and mention.label not in item.labels:
+            raise DataError(
+                f"{item.origin}: {mention.label!r} is not among the labels of this document",
+                "add it to its 'labels', or leave 'labels' out",
+            )
+    kept = {OTHER_NAMES: item.meta[OTHER_NAMES]} if OTHER_NAMES in item.meta else {}
+    return item._replace(meta=kept, raw=b"")
+
+
+def _refuse(problem: str) -> None:
+    raise DataError(problem, "correct the row, or the labels.json beside it")
 
 
 def draw(

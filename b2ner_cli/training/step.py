@@ -10,6 +10,7 @@ step.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,6 +126,19 @@ def _backward(
         loss = module(batch, step.number)
     accelerator.backward(loss)
     return float(loss.item())
+
+
+def loss(module: AnswerLoss, accelerator: Accelerator, rows: Sequence[PackedRow]) -> float:
+    """The mean loss over the answer tokens of rows, NaN without any; nothing drops out, and nothing
+    is left changed. Each process computes all of it.
+    """
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    with torch.no_grad(), accelerator.autocast():
+        losses = [float(module(collate([row], accelerator.device, rows), 0)) for row in rows]
+    for part, flag in training.items():
+        part.training = flag
+    return sum(losses) if rows else math.nan
 
 
 def _least(accelerator: Accelerator, failed: int) -> int:

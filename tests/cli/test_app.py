@@ -490,7 +490,7 @@ def test_train_with_several_seeds(shell, data, tiny_llama):
     "options, message",
     [
         (["--seeds", "1,1"], "a seed is there twice"),
-        (["--exact-reference"], "recipe 'default' is not the reference's"),
+        (["--exact-reference"], "recipe 'fine-tune' is not the reference's"),
         (["--eval-data", "data", "--eval-split", "tests"], "no split 'tests'"),
         (["--set", "target=,"], "names no layers"),
     ],
@@ -500,3 +500,26 @@ def test_train_says_what_is_wrong_with_its_options(shell, options, message):
     assert failed.code == 2
     assert message in failed.err
     assert not (shell.folder / "runs").exists()
+
+
+def test_train_on_a_file_says_where_it_starts(shell, tiny_llama):
+    rows = [{"text": f"Ann{i} sleeps", "entities": [[0, 4, "person"]]} for i in range(4)]
+    (shell.folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["train", "--data", "mine.jsonl", "-m", tiny_llama, "--device", "cpu"]
+    command += ["--set", "rank=2", "--set", "batch=4", "--set", "epochs=1"]
+    looked = shell.run([*command, "-o", "run", "--dry-run"])
+    assert looked.code == 0, looked.err
+    assert "NER_en_mine: 4 of 4 documents, 1 labels: person" in looked.err
+    assert not (shell.folder / "run").exists()
+    first = shell.run([*command, "-o", "run"])
+    assert first.code == 0, first.err
+    assert "starts from the bare model" in first.err
+    assert "no adapter is shipped with it" in first.err
+    second = shell.run([*command, "-o", "more", "--from-adapter", "run/adapter",
+                        "--set", "min_steps=2", "--set", "max_tokens=4000"])  # fmt: skip
+    assert second.code == 0, second.err
+    assert "starts from the adapter run/adapter: --from-adapter; recipe fine-tune" in second.err
+    record = json.loads((shell.folder / "more" / "run.json").read_text())
+    assert (record["recipe"]["replay"], record["replayed"]) == (1.0, 4)
+    refused = shell.run([*command, "-o", "x", "--from-adapter", "run/adapter", "--from-scratch"])
+    assert (refused.code, "exclude each other" in refused.err) == (2, True)

@@ -335,7 +335,7 @@ def test_a_run_json_says_what_the_run_was_told(tmp_path, data, tiny_llama):
     first = shell.run([*command, "-m", str(tiny_llama), *tags, "-o", "first"])
     assert first.code == 0, first.err
     path = tmp_path / "first" / "run.json"
-    assert Before.read(path) == Before(str(tiny_llama), ("NER_en_zoo",), ("NER",))
+    assert Before.read(path) == Before(str(tiny_llama), ("NER_en_zoo",), ("NER",), "")
     second = shell.run([*command, "--config", "first/run.json", "--from-adapter", "first/adapter",
                         "-o", "second"])  # fmt: skip
     assert second.code == 0, second.err

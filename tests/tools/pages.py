@@ -23,6 +23,7 @@ DATA = {
     "labels/label_names.json": "other names for labels, by language",
     "labels/taxonomy.jsonl": "the labels there are, a line each",
     "models/mini_adapter/": "the adapter of mini, with its card and the record of its training",
+    "training/replay.jsonl.gz": "documents that a fine-tuning replays, all of them CC0",
     "docs/tagged.svg": "the picture in the README",
 }
 

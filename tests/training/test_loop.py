@@ -244,7 +244,7 @@ def test_from_adapter_of_another_rank(tiny_llama, tmp_path):
     start = tiny_adapter(tmp_path / "start", tiny_llama, rank=2)
     with pytest.raises(ModelError, match="has rank 2, the recipe 4") as caught:
         run(tiny_llama, tmp_path, from_adapter=start)
-    assert caught.value.hint == "train with --set rank=2"
+    assert caught.value.hint == "train with --set rank=2, or from the bare model: --from-scratch"
 
 
 def test_from_adapter_of_another_model(tiny_llama, tmp_path):
