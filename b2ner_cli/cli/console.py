@@ -21,9 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from b2ner_cli.core.document import BadRecord, Result
+from b2ner_cli.core.text import counted
 from b2ner_cli.errors import NOTICE, B2nerError
 
-_FOUND = {"NER": "entities", "RE": "relations", "Sentiment": "sentiments"}
+_FOUND = {"NER": "entity", "RE": "relation", "Sentiment": "sentiment"}
 _OFTEN, _SELDOM = 0.2, 30.0  # seconds between two states of a line on a terminal, and two lines
 
 _log = logging.getLogger("b2ner")
@@ -196,16 +197,17 @@ class Watch(_Live):
         seconds = max(self._last - self._began, 1e-9)
         said = self.entities + self.unlocated
         parts = [
-            f"tagged {self.documents:,} documents ({self.failed:,} failed)",
-            f"{self.entities:,} {_FOUND.get(self.task, 'events')}",
+            f"tagged {counted(self.documents, 'document')} ({self.failed:,} failed)",
+            counted(self.entities, _FOUND.get(self.task, "event")),
             f"{100 * self.unlocated / said if said else 0:.1f}% unlocated",
             f"{self.documents / seconds:,.1f} docs/s",
             f"{100 * self.cached / self.prompts if self.prompts else 0:.0f}% from cache",
         ]
         if self.problems:
-            parts.append(f"{self.problems:,} problems")
+            parts.append(counted(self.problems, "problem"))
         if self.dropped:
-            parts.append(f"{self.dropped:,} entities that tags cannot show not written")
+            lost = counted(self.dropped, "entity")
+            parts.append(f"{lost} that tags cannot show not written")
         return ", ".join(parts)
 
 

@@ -25,6 +25,7 @@ from b2ner_cli.cli.options import (
     grouped,
 )
 from b2ner_cli.core.document import BadRecord
+from b2ner_cli.core.text import counted
 from b2ner_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def check(
         else:
             typer.echo(f"{finding.where}: {finding.kind}: {finding.message}")
     named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    console.note(f"{len(found):,} splits: {named or 'nothing found'}")
+    console.note(f"{counted(len(found), 'split')}: {named or 'nothing found'}")
     if failed:
         raise typer.Exit(1)
 
@@ -361,8 +362,9 @@ def _write(
         if count:
             console.note(f"left out: {count:,} {what}")
     console.note(
-        f"wrote {written.documents:,} documents with {written.entities:,} entities to "
-        f"{output} ({len(written.files):,} files)"
+        f"wrote {counted(written.documents, 'document')} with "
+        f"{counted(written.entities, 'entity')} to {output} "
+        f"({counted(len(written.files), 'file')})"
     )
     if not written.documents:
         raise DataError(f"{path}: no documents to write", "b2ner data stats counts what is")

@@ -91,6 +91,14 @@ class Scores:
     def total(self) -> Counts:
         return sum(self.labels.values(), Counts())
 
+    @property
+    def named_right(self) -> float | None:
+        """Of the entities whose place is right, by the paper's metric whose words are, the share
+        with the right label: F1 by F1 without labels. None where no place is right.
+        """
+        right, wrong = self.total.tp, self.errors.get("wrong_label", 0)
+        return right / (right + wrong) if right + wrong else None
+
 
 class Tally:
     """The counts of one data set while they grow, a document at a time."""

@@ -54,6 +54,7 @@ class SetReport:
             "unlocated": self.audit.unlocated / mentions if mentions else 0.0,
             "invalid_labels": None if invalid is None else invalid / mentions if mentions else 0.0,
             "missing": list(self.missing),
+            "named_right": self.scores.named_right,
             "errors": self.errors,
             "confusion": self.confusion,
         }

@@ -79,13 +79,17 @@ def _lines(report: ScoreReport) -> Iterator[tuple[Line, Row]]:
 
 
 def error_rows(reports: Mapping[Metric, ScoreReport]) -> list[Row]:
-    """How many errors of each class each data set has; one row a metric where there are both."""
-    rows: list[Row] = [("errors", *(name.replace("_", " ") for name in CLASSES))]
+    """How many errors of each class each data set has, and how much of what is in the right place
+    is named right; one row a metric where there are both.
+    """
+    rows: list[Row] = [("errors", *(name.replace("_", " ") for name in CLASSES), "named right")]
     for metric, report in reports.items():
         for each in report.data_sets:
             name = f"{each.data_set.key} ({metric})" if len(reports) > 1 else each.data_set.key
             counted = (each.errors[kind] for kind in CLASSES)
-            rows.append((name, *("" if number is None else str(number) for number in counted)))
+            share = each.scores.named_right
+            named = "" if share is None else _percent(share)
+            rows.append((name, *("" if n is None else str(n) for n in counted), named))
     return rows
 
 

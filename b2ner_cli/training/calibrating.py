@@ -25,7 +25,7 @@ from b2ner_cli.errors import DataError, ModelError
 from b2ner_cli.labels.label_set import LabelSet
 from b2ner_cli.prompts import parsing
 from b2ner_cli.prompts.confidence import DECODINGS, Calibration, Place, features, likelihood
-from b2ner_cli.scoring.reliability import Pair, auroc, calibration_error
+from b2ner_cli.scoring.reliability import Pair, auroc, bins, calibration_error
 from b2ner_cli.tagging.planning import Planner
 from b2ner_cli.tagging.settings import Settings
 from b2ner_cli.tagging.tagger import Tagger
@@ -95,7 +95,11 @@ def calibrate(
         outcomes += _outcomes(decoding, found)
     kept = {
         "documents": f"{limit} at most of each {split} split",
-        "mentions": {f"{each.decoding} {each.name}": each.mentions for each in outcomes},
+        "sets": list(dict.fromkeys(each.name for each in outcomes)),
+        "left_out": {
+            name: reliability([each for each in outcomes if each.decoding == name])
+            for name in DECODINGS
+        },
     }
     write(adapter, fitted, kept)
     return outcomes
@@ -113,6 +117,24 @@ def _outcomes(decoding: str, found: Mapping[str, list[Judged]]) -> Iterator[Outc
         else:
             told = [(unknown.probability(one.features), one.right) for one in each]
             yield Outcome(decoding, name, len(each), said, told)
+
+
+def reliability(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """How well scores tell right from wrong on sets that they were not fitted on, each of those
+    given left out in turn: errors, ranks and bins of all mentions, as run.json keeps them.
+    """
+    said = [pair for each in outcomes if each.told for pair in each.said]
+    told = [pair for each in outcomes for pair in each.told or ()]
+    return {
+        "mentions": len(told),
+        "raw": {"ece": round(calibration_error(said), 4), "auroc": _rounded(auroc(said))},
+        "calibrated": {"ece": round(calibration_error(told), 4), "auroc": _rounded(auroc(told))},
+        "bins": [[b.low, b.count, round(b.score, 4), round(b.right, 4)] for b in bins(told)],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def table_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:

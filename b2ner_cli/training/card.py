@@ -26,7 +26,8 @@ _SCORED = (
 def without_scores(record: dict[str, Any]) -> dict[str, Any]:
     """A run's record but for what it says of the adapter that the run ended with."""
     ends = ("", "_constrained", "_documents")
-    said = {f"{kind}{end}" for kind, *_ in _SCORED for end in ends} | {"about", "note"}
+    said = {f"{kind}{end}" for kind, *_ in _SCORED for end in ends}
+    said |= {"about", "note", "calibration"}
     return {key: value for key, value in record.items() if key not in said}
 
 
@@ -88,6 +89,7 @@ def card(record: dict[str, Any], sources: dict[str, dict[str, str]]) -> str:
                 counted = record.get(f"{kind}_documents", "all documents of each test split")
                 head = f"## {title}, {how} decoding"
                 lines += ["", head, "", f"On {counted}.", "", *_scores(scores, known)]
+    lines += _sureness(record.get("calibration", {}))
     return "\n".join([*lines, "", "## Training data", "", *_data(stages, sources)]) + "\n"
 
 
@@ -176,6 +178,33 @@ def _task_config(chosen: dict[str, Any], stages: list[dict[str, Any]]) -> list[s
         f"(sha256 {chosen['sha256'][:16]}) in place of the settings per_set, per_label and empty.",
         "",
     ]
+
+
+def _sureness(calibration: dict[str, Any]) -> list[str]:
+    """Whether scores mean what they say: a table of bins, for each way of decoding."""
+    told = calibration.get("fitted_on", {})
+    lines: list[str] = []
+    for name, found in told.get("left_out", {}).items():
+        before, after = found["raw"], found["calibrated"]
+        if not found["mentions"]:
+            continue
+        lines += [
+            "",
+            f"## Scores of entities, {name} answers",
+            "",
+            f"Fitted on {', '.join(told['sets'])} ({told['documents']}), which were not trained "
+            "on; below each of them is scored by a fit on the others, as a set of an unknown kind. "
+            f"Expected calibration error {before['ece']:.3f} before, {after['ece']:.3f} after, "
+            f"area under the ROC curve {before['auroc']:.3f} before, {after['auroc']:.3f} after.",
+            "",
+            "| score | entities | mean score | right |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {low:.1f} to {low + 0.1:.1f} | {count:,} | {score:.2f} | {right:.2f} |"
+            for low, count, score, right in found["bins"]
+        ]
+    return lines
 
 
 def _scores(report: dict[str, Any], known: str) -> list[str]:

@@ -22,17 +22,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from b2ner_cli.core.document import Document
 from b2ner_cli.core.paths import cache_directory
-from b2ner_cli.datasets import balance, task_configs
+from b2ner_cli.datasets import b2nerd, balance, task_configs
 from b2ner_cli.errors import UsageError
 from b2ner_cli.labels.label_map import AS_GIVEN, LabelMap
 from b2ner_cli.tagging import predict_run
 from b2ner_cli.tagging.answer_cache import FILE_NAME
 from b2ner_cli.tagging.loop import Options
 from b2ner_cli.tagging.settings import Settings
+from b2ner_cli.tagging.tagger import Tagger
+from b2ner_cli.training import chunk_size, run_folder, selection
 from b2ner_cli.training import evaluation as training_eval
 from b2ner_cli.training import record as run_record
-from b2ner_cli.training import run_folder, selection
 from b2ner_cli.training.card import card, read_sources
 from b2ner_cli.training.evaluation import EvalData
 from b2ner_cli.training.job import TrainJob
@@ -46,7 +48,8 @@ Show = Callable[[int, int, str], None]
 
 
 def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
-    """Train, score on held-out sets if there are any, and write adapter, card and run.json.
+    """Train, measure how much text a prompt should hold, score on held-out sets if there are any,
+    and write adapter, card and run.json.
 
     Of a task config its `only` part is what is recorded.
     """
@@ -67,6 +70,9 @@ def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
     if job.evaluation is not None:
         record["evaluated"] = training_eval.by_step(job.evaluation, read_log(out))
     run_record.write(out, record)
+    if "chunk_tokens" not in record:
+        record |= _chunk_size(job, selections)
+        run_record.write(out, record)
     if job.heldout is not None:
         record["heldout"] = score_heldout(job, job.heldout, constrain=False)
         if record["constrain"]:
@@ -74,6 +80,19 @@ def run(job: TrainJob, show: Show = lambda step, steps, message: None) -> None:
         run_record.write(out, record)
     for path in (out / "card.md", out / "adapter" / "README.md"):
         run_folder.write_text(path, card(record, read_sources(job.data)))
+
+
+def _chunk_size(job: TrainJob, selections: list[selection.Selection]) -> dict[str, Any]:
+    """How much text one prompt is to hold, measured with the adapter as it is now."""
+    dev: dict[str, list[Document]] = {}
+    names = {each.name for each in selections}
+    for each in () if job.is_file else b2nerd.datasets(job.data):
+        if each.key in names and {"train", "dev"} <= set(each.splits):
+            read = chunk_size.first_documents(b2nerd.read_split(each, "dev"))
+            dev[each.key] = list(map(job.label_map.document, read)) if job.label_map else read
+    settings = Settings(job.model, str(job.out / "adapter"), device=job.device)
+    with Tagger.load(settings) as tagger:
+        return chunk_size.chosen(tagger, selections, dev)
 
 
 def setup(job: TrainJob) -> Setup:

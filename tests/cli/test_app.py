@@ -140,7 +140,7 @@ def test_csv_and_conll_come_by_option_and_by_suffix(shell):
 def test_entities_that_tags_cannot_show_are_counted(shell):
     (shell.folder / "docs.jsonl").write_bytes(b'{"text": "Personcity1 sings"}\n')
     done = tag(shell, "docs.jsonl", "-l", "person,personcity", "-t", "conll")
-    assert "1 entities that tags cannot show not written" in done.err
+    assert "1 entity that tags cannot show not written" in done.err
 
 
 def test_lines_and_from_choose_how_files_are_read(shell):

@@ -100,14 +100,15 @@ def test_written_documents_are_whole():
 
 
 def test_written_documents_bring_labels_and_other_names_that_can_be_asked():
-    for path in sorted((SAMPLES / "written").glob("*/*/train.json")):
+    for path in sorted((SAMPLES / "written").glob("*/*/[td]*.json")):
         rows = json.loads(path.read_text("utf-8"))
         listed = set(json.loads((path.parent / "labels.json").read_text("utf-8")))
         assert len({row["sentence"] for row in rows}) == len(rows)
         for row in rows:
             labels, names = row["labels"], row.get("other_names", {})
             assert len(set(labels)) == len(labels) and set(labels) <= listed
-            assert set(names) <= {entity["type"] for entity in row["entities"]} <= set(labels)
+            assert {entity["type"] for entity in row["entities"]} | set(names) <= set(labels)
+            assert set(row.get("descriptions", labels)) == set(labels)
             asked = [*labels, *(name for others in names.values() for name in others)]
             assert len(set(asked)) == len(asked)
             assert not any(set(",;:") & set(name) for name in asked)

@@ -55,6 +55,7 @@ def test_report_as_json(tmp_path):
                 "unlocated": 0.25,
                 "invalid_labels": None,
                 "missing": [],
+                "named_right": 0.5,
                 "errors": {
                     "missed": 0,
                     "invented": 0,

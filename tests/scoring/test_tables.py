@@ -50,15 +50,15 @@ def test_both_metrics_share_lines_and_labels(path):
 def test_error_classes_of_each_metric(path):
     assert error_rows(score(path, ScoreJob(("strict", "paper")))) == [
         ("errors", "missed", "invented", "wrong label", "wrong boundary", "not in text",
-         "not in labels"),
-        ("NER_en_one (strict)", "0", "0", "1", "0", "1", "1"),
-        ("NER_en_one (paper)", "0", "0", "1", "0", "1", "1"),
+         "not in labels", "named right"),
+        ("NER_en_one (strict)", "0", "0", "1", "0", "1", "1", "50.00"),
+        ("NER_en_one (paper)", "0", "0", "1", "0", "1", "1", "50.00"),
     ]  # fmt: skip
 
 
 def test_error_classes_without_known_labels(tmp_path, path):
     path.write_bytes(encode(replace(RECORD, instruction="Find them.")))
-    assert error_rows(score(path, ScoreJob()))[1][-1] == ""
+    assert error_rows(score(path, ScoreJob()))[1][-2] == ""
 
 
 def test_intervals_stand_at_the_end(path):
