@@ -22,6 +22,7 @@ FEATURES = (
     "others of the label",
 )  # fmt: skip
 DECODINGS = ("constrained", "free")
+_OTHERS = 3  # mentions of a label beside one: more of them tell no more, as in a list of things
 _MOST, _LEAST = 9.0, -6.0  # log-odds: beyond these a float's rounding speaks
 
 
@@ -61,7 +62,7 @@ def features(completion: Completion, place: Place) -> tuple[float, ...] | None:
         return None
     surface = both[len(label) : len(label) + 1]
     odds = (both[0], sum(surface), min(both), sum(both), min(completion.logprobs))
-    return (*map(_log_odds, odds), float(place.others))
+    return (*map(_log_odds, odds), float(min(place.others, _OTHERS)))
 
 
 @dataclass(frozen=True, slots=True)
