@@ -24,6 +24,7 @@ SOURCE = "--improve-labels"  # what reports call the names
 _SCHEME = re.compile(r"[BIESLU]-(?=[A-Z])")  # the position in a tag of an annotation scheme
 _CAPITALS = re.compile(r"[A-Z]+(?:[_ ][A-Z]+)*")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_ACRONYM = re.compile(r"\b[A-Z]{2,}\b.*[a-z]|[a-z].*\b[A-Z]{2,}\b")  # beside other words
 _QUOTED = re.compile(r"""(["'“‘„«`])(.+)(["'”’“»`])""")
 _WORD = re.compile("[a-z]+")
 _NOTHING = frozenset(("none", "null", "n/a", "O", "无", "没有"))
@@ -96,7 +97,7 @@ def better(label: str, language: Language = "en") -> BetterName | None:
         return BetterName(label, name, said)
     words = _words(bare)
     name = meant_by(words) or _one(words)
-    if not name or name == label:
+    if not name or name == label or (name == bare.lower() and _ACRONYM.search(bare)):
         return None
     if quoted:
         said = "is better without quotes:"

@@ -17,7 +17,7 @@ from b2ner_cli.training.replay import FILE
 
 WRITTEN = Path(__file__).parents[2] / "samples" / "written"
 PER_LANGUAGE = 600
-NOT_TRAINED_ON = ("NER_en_written-reports",)
+NOT_TRAINED_ON = ("written-fields-more",)
 
 
 def shares(sizes, total):
@@ -31,7 +31,7 @@ def shares(sizes, total):
 
 def chosen():
     """Yield (key of the set, row), set by set."""
-    sets = [each for each in b2nerd.datasets(WRITTEN) if each.key not in NOT_TRAINED_ON]
+    sets = [each for each in b2nerd.datasets(WRITTEN) if each.name not in NOT_TRAINED_ON]
     rows = {each.key: json.loads((each.path / "train.json").read_text("utf-8")) for each in sets}
     for language in sorted({each.language for each in sets}):
         keys = [each.key for each in sets if each.language == language]
