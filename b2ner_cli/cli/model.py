@@ -103,8 +103,8 @@ def calibrate(
 ) -> None:
     """Fit an adapter's scores to how often it is right, and write that into its run.json.
 
-    Afterwards a score of 0.9 means: right nine times of ten. The table says how far scores and
-    truth were apart before (ECE), and afterwards on a set that was left out of the fitting.
+    Afterwards a score of 0.9 means: right nine times of ten on documents like these. The table says
+    how far scores and truth were apart before (ECE), and afterwards on a set that was left out.
     """
     from b2ner_cli.tagging.settings import Settings
     from b2ner_cli.training import calibrating

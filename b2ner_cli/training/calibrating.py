@@ -9,7 +9,6 @@ of itself than anywhere else. Each set counts the same, whatever its size.
 from __future__ import annotations
 
 import json
-import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,6 @@ from b2ner_cli.tagging.planning import Planner
 from b2ner_cli.tagging.settings import Settings
 from b2ner_cli.tagging.tagger import Tagger
 from b2ner_cli.training import run_folder
-
-log = logging.getLogger("b2ner")
 
 KEY = "calibration"  # of run.json
 _RIDGE = 3.0  # keeps a weight small that little speaks for

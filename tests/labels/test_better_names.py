@@ -54,7 +54,7 @@ def test_better_names(label, name, trouble):
 
 
 ORDINARY = (
-    "movie title|公司|Haltestelle|bug id|person|Person|organisation|human|film|title|DNA|URL|CEO|"
+    "movie title|公司|Haltestelle|bug id|person|Person|organisation|human|film|title|DNA|URL|GPS|"
     "ISBN|OS|E-Mail-Adresse|E-MAIL|B-movie|U-Bahn|S-Bahn-Linie|GitHub|iPhone|pH-Wert|XYZ|"
     "persona|personas|producto|autores|profesor|países|persoon|plaatsen|organisme|proces|adres|"
     "county|patent|news|species|series|Firmen|Autos|Ende der Totalität|organization->company|"
